@@ -1,0 +1,171 @@
+/* Unit tests of base/: slices, buffers, arenas, hex and the hash whose state can be saved. */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hex.h"
+#include "base/sha.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+static void test_slice_numbers(void **state)
+{
+        static const struct { const char *text; bool good; uint64_t value; } rows[] = {
+                { "0", true, 0 }, { "18446744073709551615", true, UINT64_MAX }, { "18446744073709551616", false, 0 },
+                { "", false, 0 }, { "-1", false, 0 }, { "+1", false, 0 }, { " 1", false, 0 }, { "1x", false, 0 },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                uint64_t value = 0;
+
+                assert_int_equal(slice_to_u64(slice_from(rows[i].text), &value), rows[i].good);
+                assert_true(value == rows[i].value);
+        }
+}
+
+static void test_slice_lists(void **state)
+{
+        struct slice list = S("a,,b"), part;
+        const char *want[] = { "a", "", "b" };
+        size_t n = 0;
+
+        (void)state;
+        while (slice_next(&list, ',', &part))
+                assert_true(slice_eq(part, slice_from(want[n++])));
+        assert_int_equal(n, 3);
+        assert_true(slice_eq(slice_trim(S(" \tx y\t ")), S("x y")));
+        assert_true(slice_eq_nocase(S("Content-LENGTH"), S("content-length")));
+        assert_true(slice_compare(S("a"), S("ab")) < 0 && slice_compare(S("b"), S("ab")) > 0);
+        assert_true(slice_starts(S("abc"), S("ab")) && slice_ends(S("abc"), S("bc")) && !slice_ends(S("c"), S("bc")));
+}
+
+static void test_buf_limit_is_sticky(void **state)
+{
+        struct buf b = BUF_INIT(8);
+
+        (void)state;
+        buf_put(&b, S("12345678"));
+        assert_true(buf_ok(&b));
+        buf_put_char(&b, '9');
+        assert_false(buf_ok(&b));
+        buf_consume(&b, 4);
+        buf_put_char(&b, 'x');
+        assert_true(slice_eq(buf_slice(&b), S("5678")));
+        buf_reset(&b);
+        buf_put_u64(&b, 1200);
+        assert_true(buf_ok(&b) && slice_eq(buf_slice(&b), S("1200")));
+        buf_fini(&b);
+}
+
+static void test_json_string_is_always_valid(void **state)
+{
+        static const struct { struct slice in, out; } rows[] = {
+                { { "a\"b\\\n", 5 }, { "\"a\\\"b\\\\\\n\"", 0 } },
+                { { "\x01\x7f\0", 3 }, { "\"\\u0001\\u007f\\u0000\"", 0 } },
+                { { "\xc3\xa9\xf0\x9f\x98\x80", 6 }, { "\"\xc3\xa9\xf0\x9f\x98\x80\"", 0 } },
+                { { "\xc0\xaf", 2 }, { "\"\\ufffd\\ufffd\"", 0 } },          /* overlong */
+                { { "\xed\xa0\x80", 3 }, { "\"\\ufffd\\ufffd\\ufffd\"", 0 } }, /* surrogate */
+                { { "\xf5", 1 }, { "\"\\ufffd\"", 0 } },
+                { { "\xe2\x82", 2 }, { "\"\\ufffd\\ufffd\"", 0 } },          /* cut short */
+        };
+        struct buf b = BUF_INIT(1000);
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                buf_reset(&b);
+                buf_put_json_string(&b, rows[i].in);
+                assert_true(slice_eq(buf_slice(&b), slice_from(rows[i].out.p)));
+        }
+        buf_fini(&b);
+}
+
+static void test_arena_is_bounded(void **state)
+{
+        struct arena a = ARENA_INIT(10000);
+        size_t n = 0;
+
+        (void)state;
+        while (arena_alloc(&a, 100))
+                n++;
+        assert_in_range(n, 80, 100);
+        assert_null(arena_alloc(&a, SIZE_MAX));
+        arena_fini(&a);
+        assert_true(slice_eq(arena_printf(&a, "%d-%s", 7, "x"), S("7-x")));
+        arena_fini(&a);
+}
+
+static void test_errors_carry_cause_and_context(void **state)
+{
+        struct err e = ERR_INIT;
+
+        (void)state;
+        IGNORE(FAIL(&e, ERR_IO, ENOSPC, "write %s", "f"));
+        assert_int_equal(e.code, ERR_FULL);
+        assert_string_equal(e.message, "write f: No space left on device");
+        IGNORE(err_context(&e, "publish"));
+        assert_string_equal(e.message, "publish: write f: No space left on device");
+}
+
+static void test_sha_state_survives_saving_at_every_byte(void **state)
+{
+        unsigned char text[300], saved[SHA_STATE_MAX], whole[SHA_HASH_MAX], parts[SHA_HASH_MAX];
+
+        (void)state;
+        for (size_t i = 0; i < sizeof text; i++)
+                text[i] = (unsigned char)(i * 7);
+        for (enum sha_algorithm algorithm = SHA_256; algorithm <= SHA_512; algorithm++) {
+                struct sha h;
+
+                sha_init(&h, algorithm);
+                sha_update(&h, text, sizeof text);
+                sha_final(&h, whole);
+                for (size_t cut = 0; cut <= sizeof text; cut++) {
+                        size_t n;
+
+                        sha_init(&h, algorithm);
+                        sha_update(&h, text, cut);
+                        n = sha_save(&h, saved);
+                        memset(&h, 0xff, sizeof h);
+                        assert_true(sha_load(&h, (struct slice){ (char *)saved, n }));
+                        assert_true(sha_length(&h) == cut);
+                        sha_update(&h, text + cut, sizeof text - cut);
+                        sha_final(&h, parts);
+                        assert_memory_equal(whole, parts, sha_hash_size(algorithm));
+                        assert_false(sha_load(&h, (struct slice){ (char *)saved, n - 1 }));
+                }
+        }
+}
+
+static void test_sha_known_value(void **state)
+{
+        unsigned char hash[SHA_HASH_MAX], want[SHA_HASH_MAX];
+        struct sha h;
+
+        (void)state;
+        sha_init(&h, SHA_256);
+        sha_update(&h, "abc", 3);
+        sha_final(&h, hash);
+        assert_true(hex_decode(S("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"), want, 32));
+        assert_memory_equal(hash, want, 32);
+        assert_false(hex_decode(S("BA"), want, 1));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_slice_numbers),
+                cmocka_unit_test(test_slice_lists),
+                cmocka_unit_test(test_buf_limit_is_sticky),
+                cmocka_unit_test(test_json_string_is_always_valid),
+                cmocka_unit_test(test_arena_is_bounded),
+                cmocka_unit_test(test_errors_carry_cause_and_context),
+                cmocka_unit_test(test_sha_state_survives_saving_at_every_byte),
+                cmocka_unit_test(test_sha_known_value),
+        };
+
+        return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
