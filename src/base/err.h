@@ -14,6 +14,8 @@
 
 #include "base/check.h"
 
+#include "base/slice.h"
+
 #include <stdbool.h>
 
 enum err_code {
@@ -61,6 +63,7 @@ struct result {
         bool ok;
 };
 #define RESULT __attribute__((warn_unused_result)) struct result
+#define RESULT_FN(name, args) struct result (*name) args       /* a parameter or member that returns one */
 #define OK ((struct result){ .ok = true })
 #define FAILED ((struct result){ .ok = false })
 

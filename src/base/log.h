@@ -1,0 +1,30 @@
+/* The log: one line an event to standard error, as text or JSON. Any thread; a line is written whole.
+ *
+ *      log_event(LOG_INFO, "certificate renewed", LOG_S("file", path), LOG_U("days", days));
+ *
+ * Text:  2026-11-24T09:30:00.123Z info certificate renewed file=/data/tls/server.crt days=398
+ * Values that hold a space, a quote, "=" or anything but printable ASCII are quoted and escaped, so that nobody outside can
+ * forge a line. Rooms below the API never log failures; the top logs each once. */
+#pragma once
+
+#include "base/slice.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_format { LOG_TEXT, LOG_JSON };
+
+struct log_field {
+        const char *name;               /* NULL ends the list */
+        struct slice text;              /* .p NULL: a number */
+        uint64_t number;
+};
+
+#define LOG_S(name, slice) ((struct log_field){ (name), (slice).p ? (slice) : S(""), 0 })
+#define LOG_C(name, cstr) ((struct log_field){ (name), slice_from((cstr) ? (cstr) : ""), 0 })
+#define LOG_U(name, value) ((struct log_field){ (name), SLICE_NONE, (value) })
+
+void log_configure(enum log_level level, enum log_format format);      /* at any time */
+bool log_enabled(enum log_level level);
+
+#define log_event(level, message, ...) \
+        log_fields((level), (message), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(,) { .name = NULL } })
+void log_fields(enum log_level level, const char *message, const struct log_field *fields);
