@@ -1,0 +1,17 @@
+/* What the files of registry/ share. */
+#pragma once
+
+#include "registry/registry.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct push;
+
+struct registry {
+        struct blob_store *blobs;               /* owned */
+        struct meta *meta;                      /* owned */
+        _Atomic uint64_t upload_bytes_max;
+        pthread_mutex_t pushes_lock;
+        struct push *pushes;                    /* sessions that a request works on now; borrowed from the requests */
+};

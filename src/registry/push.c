@@ -1,0 +1,309 @@
+/* Upload sessions. The bytes take one of two ways: up to PUSH_SMALL_MAX they stay in memory while the request runs, beyond that
+ * they go to the session's file as they come. Both ways end in one transaction, see push_commit(). */
+#include "registry/push.h"
+
+#include "registry/internal.h"
+
+#include <errno.h>
+
+enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256 };
+
+struct push {
+        struct registry *registry;      /* borrowed, outlives every request */
+        struct push *next;              /* in registry->pushes */
+        struct upload_id id;
+        char repository[NAME_MAX_BYTES];
+        struct sha sha;
+        uint64_t received;
+        char *small;                    /* owned; PUSH_SMALL_MAX bytes, while file is NULL */
+        struct blob_upload *file;       /* owned */
+};
+
+static struct slice repository_of(const struct push *push)
+{
+        return slice_from(push->repository);
+}
+
+const struct upload_id *push_id(const struct push *push)
+{
+        return &push->id;
+}
+
+uint64_t push_received(const struct push *push)
+{
+        return push->received;
+}
+
+/* Makes the session this request's alone. */
+static RESULT claim(struct push *push, struct err *e)
+{
+        struct registry *registry = push->registry;
+        struct push *other;
+
+        pthread_mutex_lock(&registry->pushes_lock);
+        for (other = registry->pushes; other; other = other->next)
+                if (memcmp(other->id.s, push->id.s, UPLOAD_ID_LENGTH) == 0)
+                        break;
+        if (!other) {
+                push->next = registry->pushes;
+                registry->pushes = push;
+        }
+        pthread_mutex_unlock(&registry->pushes_lock);
+        if (other)
+                return FAIL(e, ERR_BUSY, 0, "another request is writing to this upload; wait until it has ended");
+        return OK;
+}
+
+static void release(struct push *push)
+{
+        struct registry *registry = push->registry;
+
+        pthread_mutex_lock(&registry->pushes_lock);
+        for (struct push **at = &registry->pushes; *at; at = &(*at)->next) {
+                if (*at == push) {
+                        *at = push->next;
+                        break;
+                }
+        }
+        pthread_mutex_unlock(&registry->pushes_lock);
+}
+
+void push_free(struct push *push)
+{
+        if (!push)
+                return;
+        release(push);
+        blob_upload_free(push->file);
+        free(push->small);
+        free(push);
+}
+
+static RESULT push_new(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
+                       struct err *e)
+{
+        _cleanup_(push_freep) struct push *push = calloc(1, sizeof *push);
+
+        if (!push)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "begin an upload");
+        push->registry = registry;
+        push->id = *id;
+        if (!slice_to_cstr(repository, push->repository, sizeof push->repository))
+                return FAIL(e, ERR_NAME_INVALID, 0, "the repository's name is too long");
+        TRY(claim(push, e));
+        *ret_push = TAKE_PTR(push);
+        return OK;
+}
+
+static struct slice saved_state(const struct push *push, unsigned char state[static SHA_STATE_MAX])
+{
+        return (struct slice){ (const char *)state, sha_save(&push->sha, state) };
+}
+
+RESULT push_begin(struct registry *registry, struct slice repository, enum sha_algorithm algorithm, struct push **ret_push,
+                  struct err *e)
+{
+        _cleanup_(push_freep) struct push *push = NULL;
+        struct upload_id id = upload_id_new();
+        unsigned char state[SHA_STATE_MAX];
+
+        TRY(push_new(registry, repository, &id, &push, e));
+        sha_init(&push->sha, algorithm);
+        TRY(meta_upload_begin(registry->meta, repository, &id, saved_state(push, state), e));
+        *ret_push = TAKE_PTR(push);
+        return OK;
+}
+
+/* Hashes what lies in the file behind the saved state: bytes that came before the daemon was killed. */
+static RESULT catch_up(struct push *push, struct err *e)
+{
+        uint64_t size = blob_upload_size(push->file);
+        _cleanup_free_ char *bytes = NULL;
+
+        if (size == push->received)
+                return OK;
+        bytes = malloc(CATCH_UP_BYTES);
+        if (!bytes)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "go on with an upload");
+        while (push->received < size) {
+                size_t n;
+
+                TRY(blob_upload_read(push->file, push->received, bytes, CATCH_UP_BYTES, &n, e));
+                if (n == 0)
+                        return FAIL(e, ERR_CORRUPT, 0, "the file of upload %s became shorter", push->id.s);
+                sha_update(&push->sha, bytes, n);
+                push->received += n;
+        }
+        return OK;
+}
+
+/* The file does not hold what the session's row tells (after a power cut): the upload is forgotten. */
+static RESULT forget(struct push *push, struct err *e)
+{
+        TRY(push_cancel(push, e));
+        return FAIL(e, ERR_BLOB_UPLOAD_UNKNOWN, 0, "upload %s was lost in a power cut; begin a new one", push->id.s);
+}
+
+RESULT push_resume(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
+                   struct err *e)
+{
+        _cleanup_(push_freep) struct push *push = NULL;
+        _cleanup_(arena_fini) struct arena arena = ARENA_INIT(16 * 1024);
+        struct meta_upload row;
+        struct err cause;
+
+        TRY(push_new(registry, repository, id, &push, e));
+        TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
+        if (!sha_load(&push->sha, row.hash_state) || sha_length(&push->sha) != row.received)
+                return FAIL(e, ERR_CORRUPT, 0, "the saved state of upload %s is damaged", id->s);
+        push->received = row.received;
+        if (!blob_upload_open(registry->blobs, id, &push->file, &cause).ok) {
+                if (cause.code != ERR_NOT_FOUND) {
+                        *e = cause;
+                        return FAILED;
+                }
+                if (row.received > 0)
+                        return forget(push, e);
+        } else if (blob_upload_size(push->file) < row.received) {
+                return forget(push, e);
+        } else {
+                TRY(catch_up(push, e));
+        }
+        *ret_push = TAKE_PTR(push);
+        return OK;
+}
+
+/* From memory to the file. */
+static RESULT spill(struct push *push, struct err *e)
+{
+        if (push->file)
+                return OK;
+        TRY(blob_upload_create(push->registry->blobs, &push->id, &push->file, e));
+        if (push->received)
+                TRY(blob_upload_write(push->file, 0, push->small, push->received, e));
+        free(TAKE_PTR(push->small));
+        return OK;
+}
+
+static RESULT keep_in_memory(struct push *push, struct slice bytes, struct err *e)
+{
+        if (!push->small)
+                push->small = malloc(PUSH_SMALL_MAX);
+        if (!push->small)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "receive a blob");
+        memcpy(push->small + push->received, bytes.p, bytes.n);
+        return OK;
+}
+
+RESULT push_write(struct push *push, struct slice bytes, struct err *e)
+{
+        uint64_t max = push->registry->upload_bytes_max;
+
+        if (bytes.n == 0)
+                return OK;
+        if (max && (bytes.n > max || push->received > max - bytes.n))
+                return FAIL(e, ERR_LIMIT, 0, "the blob is larger than the %llu bytes that this registry takes",
+                            (unsigned long long)max);
+        if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
+                TRY(keep_in_memory(push, bytes, e));
+        } else {
+                TRY(spill(push, e));
+                TRY(blob_upload_write(push->file, push->received, bytes.p, bytes.n, e));
+        }
+        sha_update(&push->sha, bytes.p, bytes.n);
+        push->received += bytes.n;
+        return OK;
+}
+
+RESULT push_save(struct push *push, struct err *e)
+{
+        unsigned char state[SHA_STATE_MAX];
+
+        if (push->received)
+                TRY(spill(push, e));
+        return meta_upload_save(push->registry->meta, &push->id, push->received, saved_state(push, state), e);
+}
+
+RESULT push_cancel(struct push *push, struct err *e)
+{
+        TRY(meta_upload_remove(push->registry->meta, repository_of(push), &push->id, e));
+        return blob_upload_remove(push->registry->blobs, &push->id, e);
+}
+
+/* The digest of all bytes by another algorithm than the one that ran while they came: they are read again. */
+static RESULT hash_again(struct push *push, enum sha_algorithm algorithm, struct err *e)
+{
+        sha_init(&push->sha, algorithm);
+        if (!push->file) {
+                sha_update(&push->sha, push->small, push->received);
+                return OK;
+        }
+        push->received = 0;
+        return catch_up(push, e);
+}
+
+static RESULT compare(struct push *push, const struct digest *want, struct err *e)
+{
+        struct digest have;
+        struct sha sha;
+        struct err ignored;
+
+        if (push->sha.algorithm != want->algorithm)
+                TRY(hash_again(push, want->algorithm, e));
+        sha = push->sha;        /* the running hash stays usable */
+        digest_of_sha(&sha, &have);
+        if (digest_eq(&have, want))
+                return OK;
+        /* Its bytes are worth nothing to anybody: the client begins anew. A failure here leaves it to expiry. */
+        IGNORE(push_cancel(push, &ignored));
+        return FAIL(e, ERR_DIGEST_INVALID, 0, "the %llu bytes received have the digest %s, not %s; upload the blob again",
+                    (unsigned long long)push->received, digest_format(&have).s, digest_format(want).s);
+}
+
+static RESULT commit_small(struct push *push, const struct digest *digest, struct err *e)
+{
+        char from_file[PUSH_SMALL_MAX];
+        struct slice content = { push->small ? push->small : "", push->received };
+        bool surplus;
+
+        if (push->file) {
+                size_t n;
+
+                TRY(blob_upload_read(push->file, 0, from_file, push->received, &n, e));
+                if (n != push->received)
+                        return FAIL(e, ERR_CORRUPT, 0, "the file of upload %s became shorter", push->id.s);
+                content = (struct slice){ from_file, n };
+        }
+        TRY(meta_upload_commit(push->registry->meta, repository_of(push), &push->id, digest, push->received, content, &surplus, e));
+        if (push->file) {
+                struct err ignored;
+
+                /* The blob is stored; a file that stays behind is found by the next start. */
+                IGNORE(blob_upload_remove(push->registry->blobs, &push->id, &ignored));
+        }
+        return OK;
+}
+
+/* Bytes and their name on stable storage, then the transaction that makes the blob exist, then its final name. */
+static RESULT commit_file(struct push *push, const struct digest *digest, struct err *e)
+{
+        bool surplus;
+        struct err ignored;
+
+        TRY(blob_upload_sync(push->file, e));
+        TRY(meta_upload_commit(push->registry->meta, repository_of(push), &push->id, digest, push->received, SLICE_NONE, &surplus,
+                               e));
+        /* From here on the blob is stored. Whoever opens it looks under both names, and the next start removes a surplus. */
+        if (surplus)
+                IGNORE(blob_upload_remove(push->registry->blobs, &push->id, &ignored));
+        else
+                IGNORE(blob_upload_publish(push->file, digest, &ignored));
+        return OK;
+}
+
+RESULT push_commit(struct push *push, const struct digest *want, struct err *e)
+{
+        TRY(compare(push, want, e));
+        if (push->received <= PUSH_SMALL_MAX)
+                return commit_small(push, want, e);
+        return commit_file(push, want, e);
+}

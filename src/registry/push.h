@@ -1,0 +1,38 @@
+/* One upload session while a request works on it (distribution-spec, "Pushing blobs").
+ *
+ *      push_begin() or push_resume()
+ *      push_write(), any number of times: bytes are hashed on their way and not read again
+ *      then one of
+ *        push_save()     the request ends, the session goes on: what came is kept if the daemon dies
+ *        push_commit()   the digest is compared, then the blob is durable and in the repository
+ *        push_cancel()
+ *      push_free()       whatever happened; without one of the three the session keeps its last saved state, and what lies
+ *                        behind it in the file is hashed again when the session goes on
+ *
+ * A session is used by one request at a time: another one gets ERR_BUSY. Small blobs stay in memory and go to the database
+ * (PUSH_SMALL_MAX); larger ones become a file. Worker threads only. */
+#pragma once
+
+#include "registry/registry.h"
+
+#define PUSH_SMALL_MAX 8192             /* bytes of a blob that lives in the database, see docs/performance.md when it is measured */
+
+struct push;
+
+RESULT push_begin(struct registry *registry, struct slice repository, enum sha_algorithm algorithm, struct push **ret_push,
+                  struct err *e);
+/* ERR_BLOB_UPLOAD_UNKNOWN, ERR_BUSY. */
+RESULT push_resume(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
+                   struct err *e);
+void push_free(struct push *push);
+DEFINE_CLEANUP(struct push *, push_free)
+
+const struct upload_id *push_id(const struct push *push);
+uint64_t push_received(const struct push *push);
+
+/* ERR_LIMIT: larger than the registry takes. */
+RESULT push_write(struct push *push, struct slice bytes, struct err *e);
+RESULT push_save(struct push *push, struct err *e);
+/* ERR_DIGEST_INVALID: the bytes are not what the digest says; the session is gone. */
+RESULT push_commit(struct push *push, const struct digest *want, struct err *e);
+RESULT push_cancel(struct push *push, struct err *e);

@@ -1,0 +1,71 @@
+/* Opening and closing, and what a crash left behind. */
+#include "registry/registry.h"
+
+#include "registry/internal.h"
+
+#include <errno.h>
+
+static RESULT publish_left_over(struct registry *registry, const struct upload_id *id, const struct digest *digest, struct err *e)
+{
+        _cleanup_(blob_upload_freep) struct blob_upload *upload = NULL;
+
+        TRY(blob_upload_open(registry->blobs, id, &upload, e));
+        return blob_upload_publish(upload, digest, e);
+}
+
+/* A file in uploads/ belongs to a session that can go on, or to a blob that was committed just before the crash, or to nobody. */
+static RESULT recover_upload(void *arg, const struct upload_id *id, struct err *e)
+{
+        struct registry *registry = arg;
+        struct digest digest;
+        bool exists;
+
+        TRY(meta_upload_exists(registry->meta, id, &exists, e));
+        if (exists)
+                return OK;
+        if (meta_blob_of_upload(registry->meta, id, &digest, e).ok)
+                return publish_left_over(registry, id, &digest, e);
+        if (e->code != ERR_NOT_FOUND)
+                return FAILED;
+        return blob_upload_remove(registry->blobs, id, e);
+}
+
+RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e)
+{
+        struct registry *registry = calloc(1, sizeof *registry);
+
+        if (!registry)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "open the registry");
+        pthread_mutex_init(&registry->pushes_lock, NULL);
+        registry->upload_bytes_max = config->upload_bytes_max;
+        if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
+            !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||
+            !blob_upload_list(registry->blobs, recover_upload, registry, e).ok) {
+                registry_free(registry);
+                return FAILED;
+        }
+        *ret_registry = registry;
+        return OK;
+}
+
+void registry_free(struct registry *registry)
+{
+        if (!registry)
+                return;
+        CHECK(!registry->pushes);
+        meta_free(registry->meta);
+        blob_store_free(registry->blobs);
+        pthread_mutex_destroy(&registry->pushes_lock);
+        free(registry);
+}
+
+void registry_set_upload_bytes_max(struct registry *registry, uint64_t upload_bytes_max)
+{
+        registry->upload_bytes_max = upload_bytes_max;
+}
+
+RESULT registry_probe(struct registry *registry, struct err *e)
+{
+        TRY(meta_probe(registry->meta, e));
+        return blob_store_probe(registry->blobs, e);
+}
