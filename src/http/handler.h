@@ -36,6 +36,7 @@ struct http_header {
 
 #define ROUTE_PARAMS_MAX 4
 #define REQUEST_ID_LENGTH 16
+#define HTTP_RESPONSE_HEADERS_MAX 24
 
 struct http_request {
         enum http_method method;
@@ -81,7 +82,7 @@ struct http_response {
         struct slice content_type;      /* arena or static; empty: no such header */
         struct slice etag;              /* with the quotes; empty: none. With it If-None-Match gives 304 on GET and HEAD */
         bool ranges;                    /* answer Range and If-Range (206, 416, multipart/byteranges), say Accept-Ranges */
-        struct http_header headers[12]; /* arena or static */
+        struct http_header headers[HTTP_RESPONSE_HEADERS_MAX];/* arena or static */
         size_t header_count;
         bool close;                     /* close the connection after this answer */
 };
