@@ -4,7 +4,7 @@
  * A route is one row of a table: methods, pattern, the action that a policy must grant, how the body travels, the functions.
  *
  *      BODY_NONE     begin -> answer                        (a body that comes all the same is read and thrown away, bounded)
- *      BODY_WHOLE    the body arrives whole (at most body_max, else 413) -> finish -> answer
+ *      BODY_WHOLE    the body arrives whole (at most *body_max, else 413) -> finish -> answer
  *      BODY_STREAM   begin -> write, write, ... -> finish -> answer
  *                    begin may answer at once (response status set): the body is not read then;
  *                    where the peer goes away, is too slow or sends a malformed body: broken instead of finish
@@ -102,7 +102,7 @@ struct http_route {
         unsigned action;                /* what a policy must grant; 0 does not start */
         enum http_body_mode body;
         bool slash;
-        uint64_t body_max;              /* BODY_WHOLE */
+        const _Atomic uint64_t *body_max;       /* BODY_WHOLE: read for each request; its value may change at any time */
         bool (*try_now)(struct http_request *rq, struct http_response *rs);             /* optional */
         RESULT_FN(begin, (struct http_request *rq, struct http_response *rs, struct err *e));
         RESULT_FN(write, (struct http_request *rq, struct slice bytes, struct err *e));
