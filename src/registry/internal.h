@@ -8,10 +8,13 @@
 
 struct push;
 
+#define BOOT_ID_LENGTH 36
+
 struct registry {
         struct blob_store *blobs;               /* owned */
         struct meta *meta;                      /* owned */
         _Atomic uint64_t upload_bytes_max;
+        char boot_id[BOOT_ID_LENGTH + 1];       /* of the running kernel; random where it does not tell */
         pthread_mutex_t pushes_lock;
         struct push *pushes;                    /* sessions that a request works on now; borrowed from the requests */
 };

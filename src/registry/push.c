@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256 };
+enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256, SAVED_STATE_MAX = SHA_STATE_MAX + BOOT_ID_LENGTH };
 
 struct push {
         struct registry *registry;      /* borrowed, outlives every request */
@@ -94,9 +94,26 @@ static RESULT push_new(struct registry *registry, struct slice repository, const
         return OK;
 }
 
-static struct slice saved_state(const struct push *push, unsigned char state[static SHA_STATE_MAX])
+/* What a session's row keeps: the boot in which it was saved, and the state of the hash. */
+static struct slice save_state(const struct push *push, unsigned char state[static SAVED_STATE_MAX])
 {
-        return (struct slice){ (const char *)state, sha_save(&push->sha, state) };
+        memcpy(state, push->registry->boot_id, BOOT_ID_LENGTH);
+        return (struct slice){ (const char *)state, BOOT_ID_LENGTH + sha_save(&push->sha, state + BOOT_ID_LENGTH) };
+}
+
+/* After a reboot the file may have the saved length and yet not the bytes that were hashed: it is read again from its start. */
+static RESULT load_state(struct push *push, const struct meta_upload *row, struct err *e)
+{
+        struct slice boot_id = slice_head(row->hash_state, BOOT_ID_LENGTH);
+
+        if (!sha_load(&push->sha, slice_skip(row->hash_state, BOOT_ID_LENGTH)) || sha_length(&push->sha) != row->received)
+                return FAIL(e, ERR_CORRUPT, 0, "the saved state of upload %s is damaged", row->id.s);
+        push->received = row->received;
+        if (!slice_eq(boot_id, slice_from(push->registry->boot_id))) {
+                sha_init(&push->sha, push->sha.algorithm);
+                push->received = 0;
+        }
+        return OK;
 }
 
 RESULT push_begin(struct registry *registry, struct slice repository, enum sha_algorithm algorithm, struct push **ret_push,
@@ -104,17 +121,17 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
 {
         _cleanup_(push_freep) struct push *push = NULL;
         struct upload_id id = upload_id_new();
-        unsigned char state[SHA_STATE_MAX];
+        unsigned char state[SAVED_STATE_MAX];
 
         TRY(push_new(registry, repository, &id, &push, e));
         sha_init(&push->sha, algorithm);
-        TRY(meta_upload_begin(registry->meta, repository, &id, saved_state(push, state), e));
+        TRY(meta_upload_begin(registry->meta, repository, &id, save_state(push, state), e));
         *ret_push = TAKE_PTR(push);
         return OK;
 }
 
-/* Hashes what lies in the file behind the saved state: bytes that came before the daemon was killed. */
-static RESULT catch_up(struct push *push, struct err *e)
+/* Hashes what lies in the file behind push->received. */
+static RESULT hash_rest(struct push *push, struct err *e)
 {
         uint64_t size = blob_upload_size(push->file);
         _cleanup_free_ char *bytes = NULL;
@@ -136,6 +153,15 @@ static RESULT catch_up(struct push *push, struct err *e)
         return OK;
 }
 
+/* Bytes came after the state was saved, before the daemon was killed. Saved now, they are read again only once. */
+static RESULT catch_up(struct push *push, struct err *e)
+{
+        if (push->received == blob_upload_size(push->file))
+                return OK;
+        TRY(hash_rest(push, e));
+        return push_save(push, e);
+}
+
 /* The file does not hold what the session's row tells (after a power cut): the upload is forgotten. */
 static RESULT forget(struct push *push, struct err *e)
 {
@@ -153,9 +179,7 @@ RESULT push_resume(struct registry *registry, struct slice repository, const str
 
         TRY(push_new(registry, repository, id, &push, e));
         TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
-        if (!sha_load(&push->sha, row.hash_state) || sha_length(&push->sha) != row.received)
-                return FAIL(e, ERR_CORRUPT, 0, "the saved state of upload %s is damaged", id->s);
-        push->received = row.received;
+        TRY(load_state(push, &row, e));
         if (!blob_upload_open(registry->blobs, id, &push->file, &cause).ok) {
                 if (cause.code != ERR_NOT_FOUND) {
                         *e = cause;
@@ -216,11 +240,11 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
 
 RESULT push_save(struct push *push, struct err *e)
 {
-        unsigned char state[SHA_STATE_MAX];
+        unsigned char state[SAVED_STATE_MAX];
 
         if (push->received)
                 TRY(spill(push, e));
-        return meta_upload_save(push->registry->meta, &push->id, push->received, saved_state(push, state), e);
+        return meta_upload_save(push->registry->meta, &push->id, push->received, save_state(push, state), e);
 }
 
 RESULT push_cancel(struct push *push, struct err *e)
@@ -238,7 +262,7 @@ static RESULT hash_again(struct push *push, enum sha_algorithm algorithm, struct
                 return OK;
         }
         push->received = 0;
-        return catch_up(push, e);
+        return hash_rest(push, e);
 }
 
 static RESULT compare(struct push *push, const struct digest *want, struct err *e)

@@ -1,9 +1,24 @@
 /* Opening and closing, and what a crash left behind. */
 #include "registry/registry.h"
 
+#include "base/fs.h"
+#include "base/rand.h"
 #include "registry/internal.h"
 
 #include <errno.h>
+
+/* Bytes that were not synced are only as good as the kernel that holds them. A saved upload names the boot it was saved in. */
+static void read_boot_id(char ret_id[static BOOT_ID_LENGTH + 1])
+{
+        _cleanup_(buf_fini) struct buf text = BUF_INIT(256);
+        struct err ignored;
+
+        if (fs_read_file("/proc/sys/kernel/random/boot_id", &text, &ignored).ok &&
+            slice_to_cstr(slice_head(buf_slice(&text), BOOT_ID_LENGTH), ret_id, BOOT_ID_LENGTH + 1) &&
+            strlen(ret_id) == BOOT_ID_LENGTH)
+                return;
+        rand_hex(ret_id, BOOT_ID_LENGTH / 2);
+}
 
 static RESULT publish_left_over(struct registry *registry, const struct upload_id *id, const struct digest *digest, struct err *e)
 {
@@ -38,6 +53,7 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
                 return FAIL(e, ERR_NOMEM, ENOMEM, "open the registry");
         pthread_mutex_init(&registry->pushes_lock, NULL);
         registry->upload_bytes_max = config->upload_bytes_max;
+        read_boot_id(registry->boot_id);
         if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
             !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||
             !blob_upload_list(registry->blobs, recover_upload, registry, e).ok) {

@@ -28,6 +28,7 @@ struct blob_upload;
 /* Opens or creates the folders under `data_dir`. */
 RESULT blob_fs_open(const char *data_dir, struct blob_store **ret_store, struct err *e);
 void blob_store_free(struct blob_store *store);
+DEFINE_CLEANUP(struct blob_store *, blob_store_free)
 
 /* Is the storage writable (readyz)? Writes and removes a probe file. ERR_FULL, ERR_IO. */
 RESULT blob_store_probe(struct blob_store *store, struct err *e);

@@ -1,0 +1,181 @@
+/* What is in the registry and gets asked for, named, linked and removed: blobs, manifests, tags, lists. */
+#include "registry/registry.h"
+
+#include "oci/manifest.h"
+#include "oci/reference.h"
+#include "registry/internal.h"
+
+/* --- Blobs ------------------------------------------------------------------------------------------------------------ */
+
+RESULT registry_blob_stat(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
+                          uint64_t *ret_size, struct err *e)
+{
+        struct meta_blob row;
+
+        TRY(meta_blob_get(registry->meta, repository, digest, false, arena, &row, e));
+        *ret_size = row.size;
+        return OK;
+}
+
+static RESULT open_file(struct registry *registry, const struct meta_blob *row, int *ret_fd, struct err *e)
+{
+        _cleanup_fd_ int fd = -1;
+        uint64_t size;
+
+        if (!blob_open(registry->blobs, &row->digest, &row->id, &fd, &size, e).ok) {
+                if (e->code != ERR_NOT_FOUND)
+                        return FAILED;
+                return FAIL(e, ERR_CORRUPT, 0, "the file of blob %s is missing from the store", digest_format(&row->digest).s);
+        }
+        if (size != row->size)
+                return FAIL(e, ERR_CORRUPT, 0, "the file of blob %s has %llu bytes instead of %llu", digest_format(&row->digest).s,
+                            (unsigned long long)size, (unsigned long long)row->size);
+        *ret_fd = TAKE_FD(fd);
+        return OK;
+}
+
+RESULT registry_blob_open(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
+                          struct registry_blob *ret_blob, struct err *e)
+{
+        struct meta_blob row;
+        int fd = -1;
+
+        TRY(meta_blob_get(registry->meta, repository, digest, true, arena, &row, e));
+        if (!row.in_database)
+                TRY(open_file(registry, &row, &fd, e));
+        *ret_blob = (struct registry_blob){ .size = row.size, .fd = fd, .bytes = row.bytes };
+        return OK;
+}
+
+RESULT registry_blob_mount(struct registry *registry, struct slice from, struct slice to, const struct digest *digest,
+                           struct err *e)
+{
+        if (from.n)
+                TRY(reference_check_repository(from, e));
+        return meta_blob_mount(registry->meta, from, to, digest, e);
+}
+
+RESULT registry_blob_delete(struct registry *registry, struct slice repository, const struct digest *digest, struct err *e)
+{
+        return meta_blob_delete(registry->meta, repository, digest, e);
+}
+
+/* --- Manifests and tags ----------------------------------------------------------------------------------------------- */
+
+RESULT registry_manifest_get(struct registry *registry, struct slice repository, struct slice reference, bool with_payload,
+                             struct arena *arena, struct meta_manifest *ret_manifest, struct err *e)
+{
+        struct reference parsed;
+
+        TRY(reference_parse(reference, &parsed, e));
+        return meta_manifest_get(registry->meta, repository, parsed.is_digest ? &parsed.digest : NULL, parsed.tag, with_payload,
+                                 arena, ret_manifest, e);
+}
+
+RESULT registry_manifest_delete(struct registry *registry, struct slice repository, struct slice reference, struct err *e)
+{
+        struct reference parsed;
+
+        TRY(reference_parse(reference, &parsed, e));
+        if (parsed.is_digest)
+                return meta_manifest_delete(registry->meta, repository, &parsed.digest, e);
+        return meta_tag_delete(registry->meta, repository, parsed.tag, e);
+}
+
+/* All that must be in the repository; what may lie elsewhere (foreign layers) is left out. */
+static RESULT parts_of(const struct manifest *manifest, struct arena *arena, struct meta_part **ret_parts, size_t *ret_count,
+                       struct err *e)
+{
+        struct meta_part *parts = arena_alloc(arena, (manifest->descriptor_count + 1) * sizeof *parts);
+        size_t count = 0;
+
+        if (!parts)
+                return FAIL(e, ERR_NOMEM, 0, "no memory for a manifest with %zu parts", manifest->descriptor_count);
+        for (size_t i = 0; i < manifest->descriptor_count; i++) {
+                const struct descriptor *d = &manifest->descriptors[i];
+
+                if (d->is_foreign)
+                        continue;
+                parts[count++] = (struct meta_part){ .digest = d->digest, .size = d->size, .is_manifest = d->is_manifest };
+        }
+        *ret_parts = parts;
+        *ret_count = count;
+        return OK;
+}
+
+/* The tags of a push: the reference itself, if it is one, and those beside it. */
+static RESULT tags_of(const struct registry_manifest_request *request, const struct reference *reference, struct arena *arena,
+                      struct slice **ret_tags, size_t *ret_count, struct err *e)
+{
+        struct slice *tags = arena_alloc(arena, (request->tag_count + 1) * sizeof *tags);
+        size_t count = 0;
+
+        if (!tags)
+                return FAIL(e, ERR_NOMEM, 0, "no memory for %zu tags", request->tag_count);
+        if (!reference->is_digest)
+                tags[count++] = reference->tag;
+        for (size_t i = 0; i < request->tag_count; i++) {
+                TRY(reference_check_tag(request->tags[i], e));
+                tags[count++] = request->tags[i];
+        }
+        *ret_tags = tags;
+        *ret_count = count;
+        return OK;
+}
+
+/* The digest under which the manifest is stored: the one of the reference, or SHA-256. */
+static RESULT digest_of_push(const struct registry_manifest_request *request, const struct reference *reference,
+                             struct digest *ret_digest, struct err *e)
+{
+        digest_of_bytes(reference->is_digest ? reference->digest.algorithm : SHA_256, request->body, ret_digest);
+        if (reference->is_digest && !digest_eq(ret_digest, &reference->digest))
+                return FAIL(e, ERR_DIGEST_INVALID, 0, "the manifest's bytes have the digest %s, not %s", digest_format(ret_digest).s,
+                            digest_format(&reference->digest).s);
+        return OK;
+}
+
+RESULT registry_manifest_put(struct registry *registry, const struct registry_manifest_request *request, struct arena *arena,
+                             struct registry_manifest_result *ret_result, struct err *e)
+{
+        struct reference reference;
+        struct manifest manifest;
+        struct meta_manifest row;
+        struct meta_part *parts;
+        struct slice *tags;
+        size_t part_count, tag_count;
+
+        TRY(reference_parse(request->reference, &reference, e));
+        TRY(tags_of(request, &reference, arena, &tags, &tag_count, e));
+        row = (struct meta_manifest){ .payload = request->body, .size = request->body.n };
+        TRY(digest_of_push(request, &reference, &row.digest, e));
+        TRY(manifest_parse(request->content_type, request->body, arena, &manifest, e));
+        TRY(parts_of(&manifest, arena, &parts, &part_count, e));
+
+        row.media_type = manifest.media_type;
+        row.artifact_type = manifest.artifact_type;
+        row.annotations = manifest.annotations;
+        row.has_subject = manifest.has_subject;
+        row.subject = manifest.subject.digest;
+        TRY(meta_manifest_put(registry->meta, request->repository, &row, parts, part_count, tags, tag_count, e));
+
+        *ret_result = (struct registry_manifest_result){
+                .digest = row.digest,
+                .has_subject = row.has_subject,
+                .subject = row.subject,
+        };
+        return OK;
+}
+
+/* --- Lists ------------------------------------------------------------------------------------------------------------ */
+
+RESULT registry_tags(struct registry *registry, struct slice repository, struct slice last, size_t n, struct arena *arena,
+                     struct meta_names *ret_page, struct err *e)
+{
+        return meta_tags_page(registry->meta, repository, last, n, arena, ret_page, e);
+}
+
+RESULT registry_catalog(struct registry *registry, struct slice last, size_t n, struct arena *arena, struct meta_names *ret_page,
+                        struct err *e)
+{
+        return meta_repositories_page(registry->meta, last, n, arena, ret_page, e);
+}
