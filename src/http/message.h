@@ -28,7 +28,7 @@ struct message_selection {
 /* Evaluates If-None-Match, If-Range and Range where the response allows it (GET and HEAD answered with 200; ranges for GET only;
  * RFC 9110, section 13.2.2).
  *
- * Status 416 means: drop the response's body, have the application word the error (http_app.fail), and set
+ * Status 416 means: drop the response's body (message_drop_body()), have the application word the error (http_app.fail), and set
  * `Content-Range: bytes *` "/size" (message_unsatisfied_range()) on it; then select again. */
 void message_select(const struct http_request *rq, const struct http_response *rs, struct message_selection *ret_selection);
 struct slice message_unsatisfied_range(uint64_t size, struct arena *arena);    /* .p NULL: no memory */
@@ -37,13 +37,16 @@ struct slice message_unsatisfied_range(uint64_t size, struct arena *arena);    /
  * some clients send them, match too. */
 bool message_etag_listed(struct slice list, struct slice etag);
 
+/* Closes the file or releases the bytes; the response has no body then. For what is answered otherwise or not sent to its end. */
+void message_drop_body(struct http_response *rs);
+
 struct message_facts {
         struct slice date;              /* IMF-fixdate, http/date.h */
         unsigned version_minor;         /* of the request */
         bool keep_alive;                /* the connection stays open after this answer */
 };
 
-/* The caller checks buf_ok(). A response with a length that nobody knows is not there: every body has its size. */
+/* The caller checks buf_ok(). Every body has its size, so no answer needs to be chunked. */
 void message_head(struct buf *b, const struct http_request *rq, const struct http_response *rs,
                   const struct message_selection *selection, const struct message_facts *facts);
 

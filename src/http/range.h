@@ -22,7 +22,7 @@ struct range {
 enum range_kind { RANGE_WHOLE, RANGE_PARTS, RANGE_UNSATISFIABLE };
 
 /* Other units and malformed values are RANGE_WHOLE, as section 14.2 says, but for one: where a last position stands before the
- * first, "bytes=500-0", clients of registries expect 416. */
+ * first, "bytes=500-0", clients of registries expect 416. An empty body has no ranges: it is whole. */
 enum range_kind range_parse(struct slice value, uint64_t size, struct arena *arena, struct range **ret_ranges, size_t *ret_count);
 
 /* If-Range (section 13.1.5): may the range be served? Only for the same strong ETag; a date never matches, nothing here has one. */
@@ -31,7 +31,7 @@ bool range_if_range(struct slice if_range, struct slice etag);
 /* A multipart/byteranges body (section 14.6): for each i the head, then the bytes of ranges[i]; then the end.
  *
  *      multipart_init(&m, ranges, count, size, content_type);
- *      Content-Length: multipart_length(&m), Content-Type: multipart_content_type(&m, b) */
+ *      Content-Length: multipart_length(&m), Content-Type: multipart/byteranges; boundary=<m.boundary> */
 #define MULTIPART_BOUNDARY_LENGTH 32
 
 struct multipart {
