@@ -15,6 +15,7 @@
 
 /* Writes the field of `row`. A LIST is appended to; strings are copied into the settings' arena. */
 RESULT setting_value_parse(struct settings *s, const struct setting *row, struct slice text, struct err *e);
+/* The value as a user would write it; a list with commas. */
 void setting_value_format(const struct settings *s, const struct setting *row, struct buf *b);
 bool setting_value_equal(const struct settings *a, const struct settings *b, const struct setting *row);
 /* "1 to 10000", "one of auto, off, files". */

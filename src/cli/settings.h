@@ -6,8 +6,10 @@
  *      TRY(settings_load(&in, &settings, e));
  *      ... settings->max_page ...
  *
- * A settings object never changes; SIGHUP loads another one from the same input and compares (settings_changed()). Its strings
+ * A settings object never changes; SIGHUP loads another one from the same input and compares (setting_value_equal()). Its strings
  * belong to it. The rows stand in settings_table.h.
+ *
+ * A list of a later source takes the place of an earlier source's.
  *
  * Errors are ERR_INVALID (a name that does not exist, a value that does not fit; the message tells the flag, the variable or
  * file and line, and the allowed range), ERR_NOT_FOUND and ERR_IO (the file), ERR_NOMEM. */
@@ -101,7 +103,7 @@ struct settings_flag {
 struct settings_input {
         const struct settings_flag *flags;      /* borrowed, in the order given */
         size_t flag_count;
-        char *const *environment;               /* borrowed; NULL: none */
+        char *const *environment;               /* borrowed; NULL: none. An empty variable counts as not set */
 };
 
 RESULT settings_load(const struct settings_input *in, struct settings **ret_settings, struct err *e);
@@ -112,6 +114,5 @@ DEFINE_CLEANUP(struct settings *, settings_free)
 const struct setting *settings_find(struct slice name);
 /* ORLOP_MAX_PAGE for "max-page". */
 void settings_variable(const struct setting *row, struct buf *b);
-/* The value as a user would write it; a list with commas. */
-void settings_format(const struct settings *s, const struct setting *row, struct buf *b);
-bool settings_changed(const struct settings *a, const struct settings *b, const struct setting *row);
+/* The known name that is nearest to a wrong one, as it stands in the table. */
+const char *settings_nearest(struct slice name);

@@ -32,7 +32,8 @@
           "Refuse deletions of tags, manifests and blobs; pushes go on.") \
         \
         X(listen, "listen", LIST, "ADDRESS", "127.0.0.1:5000,[::1]:5000", 1, 32, NETWORK, RESTART, check_address, \
-          "Address to listen on: HOST:PORT, [IPV6]:PORT or unix:/PATH. May be given several times.") \
+          "Address to listen on: HOST:PORT, [IPV6]:PORT, :PORT for all of the machine's, or unix:/PATH (plain HTTP). May be given " \
+          "several times. Sockets that systemd hands over take its place.") \
         X(tls, "tls", ENUM, "auto|off|files", "auto", 0, 0, NETWORK, RESTART, NULL, \
           "Where the certificate comes from: auto makes an authority and a certificate of its own, files uses --tls-cert and " \
           "--tls-key, off speaks plain HTTP.") \
@@ -43,6 +44,8 @@
         X(name, "name", LIST, "NAME", "", 0, 32, NETWORK, LIVE, check_name, \
           "Further DNS name or IP address for the registry's own certificate. The machine's own names and addresses are in it " \
           "anyway. May be given several times.") \
+        X(cors_origin, "cors-origin", STRING, "ORIGIN", "", 0, 300, NETWORK, RESTART, check_origin, \
+          "Origin whose web pages may call the registry from a browser, such as https://ui.example.org; * is every origin.") \
         X(loops, "loops", INTEGER, "N", "0", 0, 64, NETWORK, RESTART, NULL, \
           "Threads that serve connections; 0 is one for each core.") \
         X(workers, "workers", INTEGER, "N", "32", 1, 512, NETWORK, RESTART, NULL, \
@@ -73,9 +76,7 @@
         X(max_ranges, "max-ranges", INTEGER, "N", "64", 1, 1000, LIMITS, LIVE, NULL, \
           "Ranges that one download may ask for; with more it gets the whole.") \
         X(max_page, "max-page", INTEGER, "N", "1000", 1, 10000, LIMITS, LIVE, NULL, \
-          "Names on one page of tags or of the catalog.") \
-        X(max_tags_per_put, "max-tags-per-put", INTEGER, "N", "50", 10, 1000, LIMITS, LIVE, NULL, \
-          "Tags that one manifest push may name.") \
+          "Entries on one page of tags, repositories or referrers; who asks for more gets this many.") \
         \
         X(log_level, "log-level", ENUM, "error|warn|info|debug", "info", 0, 0, LOGGING, LIVE, NULL, \
           "What is written to the log.") \
