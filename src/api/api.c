@@ -114,7 +114,8 @@ static void cors_headers(struct api *api, struct http_response *rs)
                 return;
         http_response_header(rs, S("Access-Control-Allow-Origin"), slice_from(api->cors_origin));
         http_response_header(rs, S("Access-Control-Expose-Headers"),
-                             S("Docker-Content-Digest, Link, Location, OCI-Subject, OCI-Tag, OCI-Filters-Applied, Range, WWW-Authenticate"));
+                             S("Docker-Content-Digest, Link, Location, OCI-Subject, OCI-Tag, OCI-Filters-Applied, Range, "
+                               "WWW-Authenticate"));
         if (strcmp(api->cors_origin, "*") != 0)
                 http_response_header(rs, S("Vary"), S("Origin"));
 }

@@ -30,13 +30,13 @@ static void test_slice_numbers(void **state)
 static void test_slice_lists(void **state)
 {
         struct slice list = S("a,,b"), part;
-        const char *want[] = { "a", "", "b" };
-        size_t n = 0;
+        struct buf parts = BUF_INIT(100);
 
         (void)state;
         while (slice_next(&list, ',', &part))
-                assert_true(slice_eq(part, slice_from(want[n++])));
-        assert_int_equal(n, 3);
+                buf_printf(&parts, "%.*s|", SLICE_ARG(part));
+        assert_string_equal(buf_cstr(&parts), "a||b|");
+        buf_fini(&parts);
         assert_true(slice_eq(slice_trim(S(" \tx y\t ")), S("x y")));
         assert_true(slice_eq_nocase(S("Content-LENGTH"), S("content-length")));
         assert_true(slice_compare(S("a"), S("ab")) < 0 && slice_compare(S("b"), S("ab")) > 0);

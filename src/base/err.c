@@ -16,7 +16,7 @@ static enum err_code code_of_errno(enum err_code code, int sys_errno)
         return ERR_IO;
 }
 
-struct result err_set(struct err *e, enum err_code code, int sys_errno, const char *fmt, ...)
+void err_set(struct err *e, enum err_code code, int sys_errno, const char *fmt, ...)
 {
         va_list ap;
 
@@ -31,10 +31,9 @@ struct result err_set(struct err *e, enum err_code code, int sys_errno, const ch
 
                 snprintf(e->message + n, sizeof e->message - n, ": %s", strerror_r(sys_errno, text, sizeof text));
         }
-        return FAILED;
 }
 
-struct result err_context(struct err *e, const char *fmt, ...)
+void err_add_context(struct err *e, const char *fmt, ...)
 {
         char old[sizeof e->message];
         va_list ap;
@@ -46,5 +45,4 @@ struct result err_context(struct err *e, const char *fmt, ...)
         va_end(ap);
         n = strlen(e->message);
         snprintf(e->message + n, sizeof e->message - n, ": %s", old);
-        return FAILED;
 }

@@ -68,11 +68,12 @@ struct result {
 #define FAILED ((struct result){ .ok = false })
 
 /* Writes the error and is the failed result. ENOSPC and EDQUOT turn ERR_IO into ERR_FULL, ENOMEM into ERR_NOMEM. */
-#define FAIL(e, code, sys_errno, ...) err_set((e), (code), (sys_errno), __VA_ARGS__)
-struct result err_set(struct err *e, enum err_code code, int sys_errno, const char *fmt, ...) PRINTF_LIKE(4, 5);
+#define FAIL(e, code, sys_errno, ...) (err_set((e), (code), (sys_errno), __VA_ARGS__), FAILED)
+void err_set(struct err *e, enum err_code code, int sys_errno, const char *fmt, ...) PRINTF_LIKE(4, 5);
 
 /* Puts "context: " before the message; for crossing a room's border. */
-struct result err_context(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+#define err_context(e, ...) (err_add_context((e), __VA_ARGS__), FAILED)
+void err_add_context(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 #define TRY(expr) \
         do { \
