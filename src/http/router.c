@@ -104,6 +104,8 @@ static bool match_route(const struct http_route *route, struct slice path, struc
 {
         struct slice pattern = segments_of(slice_from(route->pattern)), want, segment;
 
+        if (!slice_starts(path, S("/")))        /* "*" */
+                return false;
         if (route->slash && path.n > 1 && path.p[path.n - 1] == '/')
                 path.n--;
         path = segments_of(path);
