@@ -1,49 +1,24 @@
 #include "cli/settings_check.h"
 
-#include <arpa/inet.h>
+#include "net/names.h"
+
+#include <sys/socket.h>
 #include <sys/un.h>
 
-enum { DNS_NAME_MAX = 253, DNS_LABEL_MAX = 63 };
-
-static bool is_ip(int family, struct slice text)
-{
-        char copy[INET6_ADDRSTRLEN];
-        unsigned char address[sizeof(struct in6_addr)];
-
-        return slice_to_cstr(text, copy, sizeof copy) && inet_pton(family, copy, address) == 1;
-}
-
-static bool is_label(struct slice label)
-{
-        if (label.n == 0 || label.n > DNS_LABEL_MAX || label.p[0] == '-' || label.p[label.n - 1] == '-')
-                return false;
-        for (size_t i = 0; i < label.n; i++) {
-                char c = label.p[i];
-
-                if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
-                        return false;
-        }
-        return true;
-}
-
-static bool is_number(struct slice text)
-{
-        uint64_t value;
-
-        return slice_to_u64(text, &value);
-}
-
 /* A last label of digits alone would be an IP address that was mistyped. */
-static bool is_dns_name(struct slice name)
+static bool is_host_name(struct slice name)
 {
-        struct slice label = SLICE_NONE;
+        struct slice rest = name, label = name;
+        uint64_t number;
 
-        if (name.n == 0 || name.n > DNS_NAME_MAX)
-                return false;
-        while (slice_next(&name, '.', &label))
-                if (!is_label(label))
-                        return false;
-        return !is_number(label);
+        while (slice_next(&rest, '.', &label))
+                ;
+        return names_is_dns(name) && !slice_to_u64(label, &number);
+}
+
+static bool is_host(struct slice text)
+{
+        return names_is_ip(AF_INET, text) || (is_host_name(text) && text.p[0] != '*');
 }
 
 static RESULT check_port(struct slice address, struct slice port, struct err *e)
@@ -73,16 +48,16 @@ RESULT check_address(struct slice value, struct err *e)
                 return check_unix(value, e);
         if (slice_starts(value, S("["))) {
                 rest = slice_skip(rest, 1);
-                if (!slice_cut(&rest, ']', &host) || !is_ip(AF_INET6, host) || !slice_starts(rest, S(":")))
+                if (!slice_cut(&rest, ']', &host) || !names_is_ip(AF_INET6, host) || !slice_starts(rest, S(":")))
                         return FAIL(e, ERR_INVALID, 0, "\"%.*s\" is not an address: write [IPV6]:PORT", SLICE_ARG(value));
                 return check_port(value, slice_skip(rest, 1), e);
         }
-        if (is_ip(AF_INET6, value))
+        if (names_is_ip(AF_INET6, value))
                 return FAIL(e, ERR_INVALID, 0, "\"%.*s\" has no port: write [IPV6]:PORT", SLICE_ARG(value));
         if (!slice_cut(&rest, ':', &host))
                 return FAIL(e, ERR_INVALID, 0, "\"%.*s\" is not an address: write HOST:PORT, [IPV6]:PORT or unix:/PATH",
                             SLICE_ARG(value));
-        if (host.n && !is_ip(AF_INET, host) && !is_dns_name(host))
+        if (host.n && !is_host(host))
                 return FAIL(e, ERR_INVALID, 0, "\"%.*s\": the part before the port is neither a host name nor an IP address",
                             SLICE_ARG(value));
         return check_port(value, rest, e);
@@ -90,9 +65,7 @@ RESULT check_address(struct slice value, struct err *e)
 
 RESULT check_name(struct slice value, struct err *e)
 {
-        struct slice name = slice_starts(value, S("*.")) ? slice_skip(value, 2) : value;
-
-        if (is_ip(AF_INET, value) || is_ip(AF_INET6, value) || is_dns_name(name))
+        if (names_is_ip(AF_INET, value) || names_is_ip(AF_INET6, value) || is_host_name(value))
                 return OK;
         return FAIL(e, ERR_INVALID, 0, "\"%.*s\" is neither a DNS name nor an IP address (no port, no brackets, no https://)",
                     SLICE_ARG(value));
@@ -104,8 +77,8 @@ static bool is_host_and_port(struct slice text)
         struct err unused;
 
         if (slice_starts(text, S("[")) && slice_ends(text, S("]")))
-                return is_ip(AF_INET6, slice_head(slice_skip(text, 1), text.n - 2));
-        if (is_ip(AF_INET, text) || is_dns_name(text))
+                return names_is_ip(AF_INET6, slice_head(slice_skip(text, 1), text.n - 2));
+        if (is_host(text))
                 return true;
         return !slice_starts(text, S(":")) && !slice_starts(text, S("unix:")) && check_address(text, &unused).ok;
 }

@@ -184,7 +184,7 @@ static void test_addresses_names_and_origins(void **state)
                 { check_address, "[::1]", false }, { check_address, "[::1]5000", false }, { check_address, "[127.0.0.1]:5000", false },
                 { check_address, "h:65536", false }, { check_address, "h:", false }, { check_address, "h:5000x", false },
                 { check_address, "256.1.1.1:5000", false }, { check_address, "https://h:5000", false },
-                { check_address, "unix:orlop.sock", false }, { check_address, "unix:", false }, { check_address, "", false },
+                { check_address, "unix:orlop.sock", false }, { check_address, "unix:", false }, { check_address, "", false }, { check_address, "*.a:1", false },
                 { check_address, "unix:/a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789",
                   false },
                 { check_name, "registry.example.org", true }, { check_name, "*.example.org", true }, { check_name, "192.0.2.1", true },
