@@ -50,6 +50,9 @@ SHORT = Size(seconds=0.2, large_bytes=4 << 20, pulls=4, push_bytes=4 << 20, push
              rounds=1)
 
 
+KEPT = "build/bench.json"
+
+
 class Context:
     def __init__(self, args, scratch):
         self.load, self.scratch, self.store = args.load, scratch, args.store
@@ -82,7 +85,7 @@ def parse():
     parser.add_argument("--port", type=int, default=24100, help="first of ten ports on loopback")
     parser.add_argument("--scratch", help="folder for the servers' data (default: a temporary one)")
     parser.add_argument("--store", help="folder that keeps the seeded large store between runs")
-    parser.add_argument("--results", default="build/bench.json", help="where results are kept, those of other benches included")
+    parser.add_argument("--results", help=f"where results are kept, those of other benches included (default: {KEPT})")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md's table and pictures from all kept results")
     parser.add_argument("--orlop", default="build/orlop", help="the daemon's program")
     parser.add_argument("--load", default="build/tests/bench/bench-load", help="the load generator's program")
@@ -236,7 +239,7 @@ def count_steps(context, selected, scale_selected, all_peers, transports):
 
 
 def run_all(args, scratch):
-    context, results = Context(args, scratch), report.Results(args.results, args.short)
+    context, results = Context(args, scratch), report.Results(args.results or KEPT, args.short)
     all_peers = make_peers(args, scratch)
     transports = [args.transport] if args.transport else ["plain", "tls"]
     selected, scale_selected = select(args)
@@ -253,8 +256,9 @@ def run_all(args, scratch):
     if "orlop" not in args.without and (not args.names or "size" in args.names or "build" in args.names):
         measure_program(args, results)
     print(report.text_table(results.new))
-    results.save()
-    if args.docs:
+    if not args.short or args.results:
+        results.save()
+    if args.docs and not args.short:
         report.write_docs(results.kept)
 
 

@@ -27,16 +27,17 @@ void content_digest(struct slice bytes, char ret_digest[static CONTENT_DIGEST + 
 /* The pattern in chunks of CONTENT_CHUNK bytes, each with its frame. */
 static RESULT frame_pattern(struct content *c, struct err *e)
 {
-        struct buf framed = BUF_INIT(2 * CONTENT_UNIT);
+        struct buf *framed = &c->framed;
 
+        *framed = BUF_INIT(2 * CONTENT_UNIT);
         for (size_t at = 0; at < CONTENT_UNIT; at += CONTENT_CHUNK) {
-                buf_printf(&framed, "%x\r\n", CONTENT_CHUNK);
-                buf_put(&framed, (struct slice){ c->pattern + at, CONTENT_CHUNK });
-                buf_put(&framed, S("\r\n"));
+                buf_printf(framed, "%x\r\n", CONTENT_CHUNK);
+                buf_put(framed, (struct slice){ c->pattern + at, CONTENT_CHUNK });
+                buf_put(framed, S("\r\n"));
         }
-        if (!buf_ok(&framed))
+        if (!buf_ok(framed))
                 return FAIL(e, ERR_NOMEM, 0, "content");
-        c->unit = buf_slice(&framed);
+        c->unit = buf_slice(framed);
         return OK;
 }
 
@@ -65,8 +66,7 @@ RESULT content_init(struct content *c, uint64_t bytes, bool chunked, struct err 
 
 void content_fini(struct content *c)
 {
-        if (c->chunked)
-                free((void *)(uintptr_t)c->unit.p);
+        buf_fini(&c->framed);
         free(c->pattern);
 }
 
@@ -77,15 +77,13 @@ void content_make(const struct content *c, struct content_one *ret_one)
         struct sha h = c->beginning;
 
         if (c->chunked)
-                p += sprintf(p, "%zx\r\n", c->rest_plain);
+                p += snprintf(p, 16, "%zx\r\n", c->rest_plain);
         memcpy(p, c->pattern + c->rest_at, shared);
         rand_bytes(p + shared, CONTENT_TAIL);
         sha_update(&h, p + shared, CONTENT_TAIL);
         digest_text(&h, ret_one->digest);
         p += c->rest_plain;
-        if (c->chunked) {
-                memcpy(p, "\r\n0\r\n\r\n", 7);
-                p += 7;
-        }
+        if (c->chunked)
+                p += snprintf(p, 8, "\r\n0\r\n\r\n");
         ret_one->body = (struct wire_body){ c->unit, c->repeated, { ret_one->rest, (size_t)(p - ret_one->rest) } };
 }

@@ -20,7 +20,8 @@ struct content {
         uint64_t bytes;
         bool chunked;
         struct sha beginning;
-        struct slice unit;              /* owned: what is repeated, framed if chunked */
+        struct buf framed;              /* the pattern with its frames, if chunked */
+        struct slice unit;              /* borrowed from the two: what is repeated */
         uint64_t repeated;              /* bytes of the repeated part, framed if chunked */
         size_t rest_plain;              /* bytes of content that follow it, the tail included */
         char *pattern;                  /* owned: CONTENT_UNIT bytes */

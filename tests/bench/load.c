@@ -125,7 +125,8 @@ static void *worker_main(void *arg)
 
         if (!worker_connect(w, &w->err).ok)
                 load_failed(&w->clients[0], "%s", w->err.message);
-        if (pthread_barrier_wait(&l->connected) == PTHREAD_BARRIER_SERIAL_THREAD) {
+        pthread_barrier_wait(&l->connected);
+        if (w == &l->workers[0]) {
                 l->start_us = clock_mono_us();
                 l->deadline_us = l->start_us + (int64_t)(l->options.seconds * 1e6);
         }
@@ -288,6 +289,14 @@ static RESULT number(const char *text, uint64_t min, uint64_t max, uint64_t *ret
         return OK;
 }
 
+static RESULT seconds(const char *text, double *ret_seconds, struct err *e)
+{
+        char *end;
+
+        *ret_seconds = strtod(text, &end);
+        return *end || !(*ret_seconds > 0 && *ret_seconds < 1e6) ? FAIL(e, ERR_INVALID, 0, "%s: not a number of seconds", text) : OK;
+}
+
 static RESULT option_apply(struct load_options *o, enum option_name name, const char *value, struct err *e)
 {
         uint64_t n = 0;
@@ -302,8 +311,7 @@ static RESULT option_apply(struct load_options *o, enum option_name name, const 
                 o->threads = (unsigned)n;
                 return OK;
         case O_SECONDS:
-                o->seconds = atof(value);
-                return OK;
+                return seconds(value, &o->seconds, e);
         case O_COUNT:
                 return number(value, 1, UINT64_MAX / 2, &o->count, e);
         case O_PATH:

@@ -33,8 +33,6 @@ class Results:
             "cpu_per": bench.cpu_per, "when": time.strftime("%Y-%m-%d"), "peers": taken}
 
     def save(self):
-        if self.short:
-            return
         self.kept.update(self.new)
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         with open(self.path, "w") as f:
@@ -119,7 +117,7 @@ def draw(results, name, title, unit, benches, value):
     servers = sorted({peer for row in rows for peer in row["peers"]}, key=lambda peer: (peer != "orlop", peer))
     if not rows:
         return
-    script = [f"set terminal svg size 960,420 font 'sans,12' background rgb 'white'", f"set output 'docs/performance-{name}.svg'",
+    script = ["set terminal svg size 960,420 font 'sans,12' background rgb 'white'", f"set output 'docs/performance-{name}.svg'",
               f"set title '{title}'", f"set ylabel '{unit}'", "set style data histograms", "set style histogram clustered gap 1",
               "set style fill solid 0.9 noborder", "set boxwidth 0.9", "set grid ytics", "set yrange [0:*]", "set key top right",
               "set xtics rotate by -20", "$data << EOD", "bench " + " ".join(f'"{server}"' for server in servers)]

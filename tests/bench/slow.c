@@ -54,9 +54,9 @@ static ssize_t move_bytes(struct slow_client *c, void *p, size_t n, bool out)
         return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? 0 : -1;
 }
 
-static RESULT say(struct slow_client *c, const char *text, struct err *e)
+static RESULT say(struct slow_client *c, char *text, struct err *e)
 {
-        ssize_t n = move_bytes(c, (void *)(uintptr_t)text, strlen(text), true);
+        ssize_t n = move_bytes(c, text, strlen(text), true);
         return n == (ssize_t)strlen(text) ? OK : FAIL(e, ERR_IO, errno, "the server closed the connection");
 }
 

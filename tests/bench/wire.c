@@ -259,7 +259,7 @@ static ssize_t send_pieces(struct wire_conn *c)
                 s[2] = SLICE_NONE;
         for (int i = 0; i < 3; i++) {
                 if (s[i].n > 0)
-                        pieces[message.msg_iovlen++] = (struct iovec){ (void *)(uintptr_t)s[i].p, s[i].n };
+                        pieces[message.msg_iovlen++] = (struct iovec){ (char *)s[i].p, s[i].n };
         }
         return sendmsg(c->fd, &message, MSG_NOSIGNAL);
 }
