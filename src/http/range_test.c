@@ -92,7 +92,8 @@ static void test_ranges(void **state)
         for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
                 describe(slice_from(rows[i].value), rows[i].size, &out);
                 if (!slice_eq(buf_slice(&out), slice_from(rows[i].want)))
-                        fail_msg("%s of %llu: %s instead of %s", rows[i].value, (unsigned long long)rows[i].size, buf_cstr(&out), rows[i].want);
+                        fail_msg("%s of %llu: %s instead of %s", rows[i].value, (unsigned long long)rows[i].size, buf_cstr(&out),
+                                 rows[i].want);
         }
         buf_fini(&out);
 }
