@@ -1,0 +1,72 @@
+/* http/chunked.h: however the bytes are split, the same data come out and the body ends at the same place. */
+#include "base/buf.h"
+#include "fuzz.h"
+#include "http/chunked.h"
+
+struct decoded {
+        struct buf data;
+        enum chunked_state state;
+        size_t used;
+};
+
+static void decode(struct slice input, size_t first, size_t step, struct decoded *d)
+{
+        struct slice rest = input;
+        struct chunked c;
+
+        *d = (struct decoded){ .data = BUF_INIT(input.n + 1), .state = CHUNKED_MORE };
+        chunked_init(&c);
+        for (size_t n = first; d->state == CHUNKED_MORE && rest.n; n = step) {
+                struct slice piece = slice_head(rest, n), in = piece, data;
+
+                while ((d->state = chunked_feed(&c, &in, &data)) == CHUNKED_DATA) {
+                        CHECK(data.n > 0 && data.p >= piece.p && data.p + data.n <= piece.p + piece.n);
+                        buf_put(&d->data, data);
+                }
+                CHECK(d->state != CHUNKED_MORE || in.n == 0);
+                rest = slice_skip(rest, piece.n - in.n);
+        }
+        CHECK(buf_ok(&d->data));
+        CHECK((d->state == CHUNKED_BAD) == (c.wrong != NULL));
+        d->used = input.n - rest.n;
+}
+
+static void check_same(const struct decoded *a, const struct decoded *b)
+{
+        CHECK(a->state == b->state && a->used == b->used);
+        CHECK(slice_eq(buf_slice(&a->data), buf_slice(&b->data)));
+}
+
+/* The same data, encoded plainly, decode to themselves. */
+static void check_again(struct slice data)
+{
+        struct buf plain = BUF_INIT(data.n + 100);
+        struct decoded d;
+
+        if (data.n)
+                buf_printf(&plain, "%zX\r\n", data.n);
+        buf_put(&plain, data);
+        buf_put(&plain, data.n ? S("\r\n0\r\n\r\n") : S("0\r\n\r\n"));
+        decode(buf_slice(&plain), plain.n, 1, &d);
+        CHECK(d.state == CHUNKED_END && d.used == plain.n && slice_eq(buf_slice(&d.data), data));
+        buf_fini(&d.data);
+        buf_fini(&plain);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+        struct slice input = fuzz_input(bytes, n);
+        struct decoded whole, bytewise, split;
+
+        decode(input, input.n, 1, &whole);
+        decode(input, 1, 1, &bytewise);
+        decode(input, fuzz_number(input, n + 1), n + 1, &split);
+        check_same(&whole, &bytewise);
+        check_same(&whole, &split);
+        if (whole.state == CHUNKED_END)
+                check_again(buf_slice(&whole.data));
+        buf_fini(&whole.data);
+        buf_fini(&bytewise.data);
+        buf_fini(&split.data);
+        return 0;
+}
