@@ -78,7 +78,7 @@ def parse():
     parser.add_argument("names", nargs="*", metavar="NAME", help="benches to run, or the beginnings of their names; all without")
     parser.add_argument("--list", action="store_true", help="list the benches")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL", help="compare with this running registry too")
-    parser.add_argument("--without", action="append", default=[], metavar="PEER", help="leave out orlop, nginx or docker-registry")
+    parser.add_argument("--without", action="append", default=[], metavar="PEER", help="leave out orlop, nginx, docker-registry or floor")
     parser.add_argument("--transport", choices=("plain", "tls"), help="only this one")
     parser.add_argument("--short", action="store_true", help="see that all works, in a minute; the figures mean nothing")
     parser.add_argument("--rounds", type=int, help="turns of each peer")
@@ -89,6 +89,7 @@ def parse():
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md's table and pictures from all kept results")
     parser.add_argument("--orlop", default="build/orlop", help="the daemon's program")
     parser.add_argument("--load", default="build/tests/bench/bench-load", help="the load generator's program")
+    parser.add_argument("--floor", default="build/tests/bench/bench-floor", help="the program of the floor")
     return parser.parse_args()
 
 
@@ -101,7 +102,7 @@ def chosen(all_benches, names):
 
 def make_peers(args, scratch):
     made = [peers.Orlop("orlop", scratch, args.port, args.orlop), peers.Nginx("nginx", scratch, args.port + 1),
-            peers.DockerRegistry("docker-registry", scratch, args.port + 2)]
+            peers.DockerRegistry("docker-registry", scratch, args.port + 2), peers.Floor("floor", scratch, args.port + 5, args.floor)]
     for text in args.peer:
         name, mark, url = text.partition("=")
         if not mark or not url.startswith(("http://", "https://")):
@@ -120,7 +121,9 @@ def for_bench(bench, running, transport):
     def fits(peer):
         if isinstance(peer, peers.Running) and (bench.fresh or peer.tls != (transport == "tls")):
             return False
-        return (peer.pushes or not bench.pushes) and (not bench.only or peer.name in bench.only)
+        if isinstance(peer, peers.Floor):
+            return bench.floor
+        return peer.pushes or not bench.pushes
     return [peer for peer in running if fits(peer)]
 
 

@@ -24,7 +24,7 @@ class Bench:
     cpu_per: str = ""               # request, GB or image
     lower: bool = False             # a lower value is better
     pushes: bool = False            # only for peers that take pushes
-    only: tuple = ()                # names of peers, where it is not for all
+    floor: bool = False             # the floor server can do it
     transports: tuple = ("plain", "tls")
     fresh: bool = False             # each sample from a server just started on an empty folder
     strace: int = 0                 # how many operations to count system calls for
@@ -70,7 +70,7 @@ def small_benches():
         ("blob-head", "blob HEAD", small_blob, ("--method", "HEAD")),
         ("blob-get-4k", "blob GET of 4 KiB", small_blob, ("--body-bytes", 4096)),
     ]
-    return [Bench(name, title, "requests/s", small(path, *options), cpu_per="request", strace=2000)
+    return [Bench(name, title, "requests/s", small(path, *options), cpu_per="request", strace=2000, floor=True)
             for name, title, path, options in rows]
 
 
@@ -123,7 +123,7 @@ def large_benches():
               pull(half, 206, lambda size: size - size // 2), cpu_per="GB"),
         Bench("pull-ranges", "pull of 32 ranges of 64 KiB a request, 4 clients", "MB/s", ranges_run, cpu_per="GB"),
         Bench("push-patch", "push of a large blob by a streamed PATCH", "MB/s", push(True), cpu_per="GB", pushes=True),
-        Bench("push-put", "push of a large blob by one PUT", "MB/s", push(False), cpu_per="GB", pushes=True),
+        Bench("push-put", "push of a large blob by one PUT", "MB/s", push(False), cpu_per="GB", pushes=True, floor=True),
     ]
 
 

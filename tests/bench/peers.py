@@ -78,6 +78,13 @@ def make_certificate(folder):
     return key, certificate
 
 
+def put_file(path, pieces):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        for piece in pieces:
+            f.write(piece)
+
+
 class Peer:
     """start(), then url, pids(); stop() removes what it stored unless it is told to keep it."""
 
@@ -175,12 +182,26 @@ class Nginx(Peer):
         return ["/usr/sbin/nginx", "-e", f"{self.folder}/error.log", "-c", f"{self.folder}/nginx.conf"]
 
     def put_file(self, path, pieces):
-        """One of the files that it serves."""
-        full = f"{self.folder}/htdocs{path}"
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        with open(full, "wb") as f:
-            for piece in pieces:
-                f.write(piece)
+        put_file(f"{self.folder}/htdocs{path}", pieces)
+
+
+class Floor(Peer):
+    """The least that a server can do (floor.c): small answers from memory, and one hash, one write and one sync of what is pushed."""
+
+    pushes = False
+
+    def __init__(self, name, root, port, program):
+        super().__init__(name, root, port)
+        self.program = program
+
+    def command(self):
+        files = f"{self.folder}/files"
+        os.makedirs(files, exist_ok=True)
+        certificate = list(reversed(make_certificate(self.root))) if self.tls else []
+        return [self.program, str(self.port), files, *certificate]
+
+    def put_file(self, path, pieces):
+        put_file(f"{self.folder}/files{path}", pieces)
 
 
 class Running(Peer):

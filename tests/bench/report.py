@@ -60,7 +60,14 @@ def cpu_text(row, sample):
     return f"{sample['cpu'] * 1e6:.1f} us"
 
 
-HEADINGS = ["bench", "transport", "server", "value", "unit", "ratio", "server CPU", "p50 ms", "p99 ms", "MB resident", "calls", "load CPU"]
+def cpu_ratio(row, peer):
+    """How many times more CPU this one needs for the same than the first side."""
+    first = next(iter(row["peers"]))
+    ours, theirs = row["peers"][first].get("cpu"), row["peers"][peer].get("cpu")
+    return f"{theirs / ours:.2f}" if peer != first and ours and theirs and row["cpu_per"] else ""
+
+
+HEADINGS = ["bench", "transport", "server", "value", "unit", "ratio", "server CPU", "CPU ratio", "p50 ms", "p99 ms", "MB resident", "calls", "load CPU"]
 
 
 def table_rows(results):
@@ -68,7 +75,7 @@ def table_rows(results):
         for index, (peer, sample) in enumerate(row["peers"].items()):
             milliseconds = lambda key: f"{sample[key] / 1000:.2f}" if key in sample else ""
             yield [row["title"] if index == 0 else "", row["transport"] if index == 0 else "", peer, number(sample["value"]),
-                   row["unit"], ratio(row, peer), cpu_text(row, sample), milliseconds("p50_us"), milliseconds("p99_us"),
+                   row["unit"], ratio(row, peer), cpu_text(row, sample), cpu_ratio(row, peer), milliseconds("p50_us"), milliseconds("p99_us"),
                    number(sample["rss"] / 1e6) if "rss" in sample else "", number(sample.get("calls")),
                    f"{sample['load_cpu']:.2f}" if "load_cpu" in sample else ""]
 

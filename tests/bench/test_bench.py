@@ -18,7 +18,7 @@ class Bench(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix='orlop-bench-test-') as scratch:
             results = f'{scratch}/results.json'
             command = [sys.executable, f'{FOLDER}/bench.py', '--short', '--orlop', os.environ['ORLOP'], '--load', os.environ['BENCH_LOAD'],
-                       '--scratch', scratch, '--results', results, *arguments]
+                       '--floor', os.environ['BENCH_FLOOR'], '--scratch', scratch, '--results', results, *arguments]
             done = subprocess.run(command, capture_output=True, text=True, timeout=150)
             self.assertEqual(done.returncode, 0, done.stderr)
             with open(results) as f:
@@ -56,4 +56,4 @@ class Bench(unittest.TestCase):
         results.add(bench, 'tls', {'orlop': {'value': 2.0}, 'nginx': {'value': 5.0}})
         rows = list(report.table_rows(results.new))
         self.assertEqual([row[5] for row in rows], ['', '1.50', '', '2.50'])
-        self.assertEqual([row[6] for row in rows], ['2.0 us', '3.0 us', '', ''])
+        self.assertEqual([row[6:8] for row in rows], [['2.0 us', ''], ['3.0 us', '1.50'], ['', ''], ['', '']])
