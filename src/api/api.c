@@ -190,6 +190,20 @@ RESULT api_page_size(const struct http_request *rq, size_t *ret_n, struct err *e
 
 /* --- Answers ---------------------------------------------------------------------------------------------------------- */
 
+/* Clients decide how full the arena is (a page of referrers, a manifest's parts), so what the headers need may go past its bound:
+ * that is a few KiB, a multiple of the request's own head. */
+static char *api_memory(struct http_request *rq, size_t n)
+{
+        char *p = arena_alloc(rq->arena, n);
+
+        if (!p) {
+                rq->arena->max += n + 64;       /* and the arena's rounding */
+                p = arena_alloc(rq->arena, n);
+        }
+        CHECK(p);                               /* the machine's memory is at its end */
+        return p;
+}
+
 struct slice api_text(struct http_request *rq, const char *fmt, ...)
 {
         _cleanup_free_ char *text = NULL;
@@ -201,26 +215,22 @@ struct slice api_text(struct http_request *rq, const char *fmt, ...)
         n = vasprintf(&text, fmt, ap);
         va_end(ap);
         CHECK(n >= 0);
-        copy = arena_copy(rq->arena, (struct slice){ text, (size_t)n });
-        CHECK(copy.p);
+        copy.n = (size_t)n;
+        copy.p = memcpy(api_memory(rq, copy.n + 1), text, copy.n + 1);
         return copy;
 }
 
 struct slice api_digest_text(struct http_request *rq, const struct digest *digest)
 {
-        struct slice copy = arena_copy(rq->arena, slice_from(digest_format(digest).s));
-
-        CHECK(copy.p);
-        return copy;
+        return api_text(rq, "%s", digest_format(digest).s);
 }
 
 struct slice api_percent_encode(struct http_request *rq, struct slice text)
 {
         static const char digits[] = "0123456789ABCDEF";
-        char *out = arena_alloc(rq->arena, text.n * 3 + 1);
+        char *out = api_memory(rq, text.n * 3 + 1);
         size_t n = 0;
 
-        CHECK(out);
         for (size_t i = 0; i < text.n; i++) {
                 unsigned char c = (unsigned char)text.p[i];
 

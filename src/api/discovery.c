@@ -4,7 +4,7 @@
 #include "oci/list.h"
 #include "oci/reference.h"
 
-enum { TYPES_MAX = 16, PAGE_BYTES_MAX = 8 * 1024 * 1024 };
+enum { TYPES_MAX = 16, PAGE_BYTES_MAX = 64 * 1024 * 1024 };
 
 /* ?last=: the page begins after it. */
 static struct slice last_of(struct http_request *rq)

@@ -56,7 +56,7 @@ RESULT api_answer_buf(struct http_response *rs, int status, struct slice content
 void api_link_next(struct http_request *rq, struct http_response *rs, struct slice path_and_query);
 struct slice api_percent_encode(struct http_request *rq, struct slice text);
 
-/* Text in the request's arena. It is CHECKed: the arena is far larger than what handlers put there. */
+/* Text in the request's arena; never fails. For headers, not for bodies. */
 struct slice api_text(struct http_request *rq, const char *fmt, ...) PRINTF_LIKE(2, 3);
 struct slice api_digest_text(struct http_request *rq, const struct digest *digest);
 

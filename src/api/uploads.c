@@ -2,6 +2,7 @@
  * repository". While a body streams, the session is the request's state (rq->state). */
 #include "api/internal.h"
 
+#include "http/range.h"
 #include "registry/push.h"
 
 struct upload_request {
@@ -156,23 +157,6 @@ static void answer_out_of_order(struct http_request *rq, struct http_response *r
         session_headers(rq, rs, push);
 }
 
-/* Content-Range of a chunk: "first-last", both inclusive, with no unit (distribution-spec, "Pushing a blob in chunks"). */
-static RESULT parse_content_range(struct slice text, uint64_t *ret_first, uint64_t *ret_last, struct err *e)
-{
-        struct slice rest = text, first;
-
-        if (slice_starts(rest, S("bytes ")))    /* some clients send RFC 9110's form */
-                rest = slice_skip(rest, 6);
-        if (!slice_cut(&rest, '-', &first))
-                return FAIL(e, ERR_RANGE, 0, "Content-Range must be <first>-<last>, not \"%.*s\"", SLICE_ARG(text));
-        rest = slice_head(rest, rest.n);
-        if (memchr(rest.p ? rest.p : "", '/', rest.n))
-                slice_cut(&rest, '/', &rest);
-        if (!slice_to_u64(first, ret_first) || !slice_to_u64(rest, ret_last) || *ret_last < *ret_first || *ret_last == UINT64_MAX)
-                return FAIL(e, ERR_RANGE, 0, "Content-Range must be <first>-<last>, not \"%.*s\"", SLICE_ARG(text));
-        return OK;
-}
-
 /* Does the body fit behind what is there? Otherwise 416 is the answer. */
 static void check_order(struct http_request *rq, struct http_response *rs, struct upload_request *upload)
 {
@@ -182,7 +166,8 @@ static void check_order(struct http_request *rq, struct http_response *rs, struc
 
         if (!range.p)
                 return;
-        if (!parse_content_range(range, &first, &last, &cause).ok) {
+        if (!range_parse_chunk(range, &first, &last)) {
+                IGNORE(FAIL(&cause, ERR_RANGE, 0, "Content-Range must be <first>-<last>, not \"%.*s\"", SLICE_ARG(slice_head(range, 80))));
                 answer_out_of_order(rq, rs, upload->push, &cause);
         } else if (first != received) {
                 IGNORE(FAIL(&cause, ERR_RANGE, 0, "the chunk begins at %llu, but the upload has %llu bytes: go on from there",

@@ -100,6 +100,24 @@ bool range_if_range(struct slice if_range, struct slice etag)
         return etag.n >= 2 && etag.p[0] == '"' && slice_eq(slice_trim(if_range), etag);
 }
 
+bool range_parse_chunk(struct slice value, uint64_t *ret_first, uint64_t *ret_last)
+{
+        struct slice size = slice_trim(value), first, last;
+        uint64_t number;
+
+        if (slice_eq_nocase(slice_head(size, 6), S("bytes ")))
+                size = slice_skip(size, 6);
+        if (!slice_cut(&size, '-', &first))
+                return false;
+        if (!slice_cut(&size, '/', &last)) {
+                last = size;
+                size = S("*");
+        }
+        if (!slice_eq(size, S("*")) && !slice_to_u64(size, &number))
+                return false;
+        return slice_to_u64(first, ret_first) && slice_to_u64(last, ret_last) && *ret_first <= *ret_last && *ret_last < INT64_MAX;
+}
+
 /* --- multipart/byteranges --------------------------------------------------------------------------------------------- */
 
 enum { CONTENT_TYPE_MAX = 255 };

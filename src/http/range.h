@@ -28,6 +28,10 @@ enum range_kind range_parse(struct slice value, uint64_t size, struct arena *are
 /* If-Range (section 13.1.5): may the range be served? Only for the same strong ETag; a date never matches, nothing here has one. */
 bool range_if_range(struct slice if_range, struct slice etag);
 
+/* Content-Range of an upload's chunk: "first-last", both inclusive, without a unit (distribution-spec, "Pushing a blob in chunks").
+ * RFC 9110's form, "bytes first-last/size" or with "*" for the size, is understood too. false: it is neither. */
+bool range_parse_chunk(struct slice value, uint64_t *ret_first, uint64_t *ret_last);
+
 /* A multipart/byteranges body (section 14.6): for each i the head, then the bytes of ranges[i]; then the end.
  *
  *      multipart_init(&m, ranges, count, size, content_type);

@@ -135,6 +135,28 @@ static void test_if_range(void **state)
         assert_false(range_if_range(S(""), S("")));
 }
 
+static void test_chunks(void **state)
+{
+        static const struct { const char *value; bool good; uint64_t first, last; } rows[] = {
+                { "0-0", true, 0, 0 }, { "5-99", true, 5, 99 }, { " 5-99 ", true, 5, 99 }, { "bytes 5-99/100", true, 5, 99 },
+                { "Bytes 5-99/*", true, 5, 99 }, { "5-99/100", true, 5, 99 }, { "bytes 5-99", true, 5, 99 },
+                { "0-9223372036854775806", true, 0, INT64_MAX - 1 },
+                { "0-9223372036854775807", false, 0, 0 }, { "0-18446744073709551615", false, 0, 0 }, { "9-5", false, 0, 0 },
+                { "", false, 0, 0 }, { "-", false, 0, 0 }, { "5", false, 0, 0 }, { "5-", false, 0, 0 }, { "-5", false, 0, 0 },
+                { "5-9-", false, 0, 0 }, { "5-9/", false, 0, 0 }, { "5-9/x", false, 0, 0 }, { "5-9/1/2", false, 0, 0 },
+                { "a-b", false, 0, 0 }, { "5 - 9", false, 0, 0 }, { "bytes=5-9", false, 0, 0 }, { "bytes */100", false, 0, 0 },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                uint64_t first = 0, last = 0;
+
+                if (range_parse_chunk(slice_from(rows[i].value), &first, &last) != rows[i].good)
+                        fail_msg("%s", rows[i].value);
+                assert_true(!rows[i].good || (first == rows[i].first && last == rows[i].last));
+        }
+}
+
 static void test_multipart_has_the_length_that_is_told(void **state)
 {
         static const struct range ranges[] = { { 0, 0 }, { 9, 10 }, { 99, 1234 }, { 18446744073709551613u, 18446744073709551614u } };
@@ -191,6 +213,7 @@ int main(void)
                 cmocka_unit_test(test_ranges),
                 cmocka_unit_test(test_number_of_ranges_is_bounded),
                 cmocka_unit_test(test_if_range),
+                cmocka_unit_test(test_chunks),
                 cmocka_unit_test(test_multipart_has_the_length_that_is_told),
                 cmocka_unit_test(test_multipart_form),
         };

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FALLBACK_TAG_MAX = 32 + 1 + 64 + 1 };
+enum { FALLBACK_TAG_MAX = 32 + 1 + 64 + 1, PAGE_BYTES_MAX = 4 * 1024 * 1024 };
 
 struct entries {
         struct referrer *items;         /* arena */
@@ -79,12 +79,13 @@ static struct referrer referrer_of_row(const struct meta_manifest *row)
         };
 }
 
-/* Merges both lists up to n entries; of equal digests the row is taken. */
+/* Merges both lists up to n entries or PAGE_BYTES_MAX; of equal digests the row is taken. Where there are more rows than were read,
+ * the page ends with the last one: entries of the fallback tag may stand behind rows that the next page will have. */
 static void merge(const struct meta_referrers *rows, const struct entries *fallback, size_t n, struct registry_referrers_page *page)
 {
-        size_t r = 0, f = 0;
+        size_t r = 0, f = 0, bytes = 0;
 
-        while (page->count < n && (r < rows->count || f < fallback->count)) {
+        while (page->count < n && bytes < PAGE_BYTES_MAX && (r < rows->count || (f < fallback->count && !rows->more))) {
                 int order = r == rows->count       ? 1
                             : f == fallback->count ? -1
                                                    : digest_compare(&rows->manifests[r].digest, &fallback->items[f].digest);
@@ -92,6 +93,7 @@ static void merge(const struct meta_referrers *rows, const struct entries *fallb
 
                 r += order <= 0;
                 f += order >= 0;
+                bytes += next.annotations.n;
                 if (page->count == 0 || !digest_eq(&page->referrers[page->count - 1].digest, &next.digest))
                         page->referrers[page->count++] = next;
         }

@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "oci/digest.h"
+#include "oci/list.h"
 #include "oci/upload_id.h"
 #include "store/blob/blob.h"
 #include "store/meta/meta.h"
@@ -82,13 +83,6 @@ RESULT registry_tags(struct registry *registry, struct slice repository, struct 
 RESULT registry_catalog(struct registry *registry, struct slice last, size_t n, struct arena *arena, struct meta_names *ret_page,
                         struct err *e);
 
-struct registry_referrer {
-        struct digest digest;
-        uint64_t size;
-        struct slice media_type;
-        struct slice artifact_type;     /* empty: none */
-        struct slice annotations;       /* a JSON object, or empty */
-};
 struct registry_referrers_request {
         struct slice repository;
         struct digest subject;
@@ -99,8 +93,8 @@ struct registry_referrers_request {
         size_t type_count;
 };
 struct registry_referrers_page {
-        struct registry_referrer *referrers;    /* in digest order */
-        size_t count;
+        struct referrer *referrers;     /* in digest order */
+        size_t count;                   /* fewer than were asked for where annotations are large */
         bool more;
 };
 /* The index of subjects, and the fallback tag of older clients (distribution-spec, "Referrers Tag Schema") folded into it. An

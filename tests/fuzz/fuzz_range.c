@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         struct slice value = fuzz_input(bytes, n), line = fuzz_line(&value);
         struct arena arena = ARENA_INIT(64 * 1024);
         struct range *ranges = NULL;
-        uint64_t size, sum = 0;
+        uint64_t size, sum = 0, first, last;
         size_t count = 0;
         enum range_kind kind;
 
@@ -44,6 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         if (count)
                 check_multipart(ranges, count, size, value);
         CHECK(!range_if_range(value, S("\"e\"")) || slice_eq(slice_trim(value), S("\"e\"")));
+        if (range_parse_chunk(value, &first, &last))
+                CHECK(first <= last && last < INT64_MAX);
         arena_fini(&arena);
         return 0;
 }
