@@ -3,6 +3,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/hex.h"
+#include "base/log.h"
+#include "base/pool.h"
 #include "base/sha.h"
 
 #include <errno.h>
@@ -154,6 +156,88 @@ static void test_sha_known_value(void **state)
         assert_false(hex_decode(S("BA"), want, 1));
 }
 
+/* Behind the time, which is 24 characters and a blank. */
+static void check_text_line(struct slice value, const char *want)
+{
+        const struct log_field fields[] = { LOG_S("a", value), LOG_U("n", 7), { .name = NULL } };
+        struct buf b = BUF_INIT(100000);
+
+        log_format_line(&b, LOG_TEXT, LOG_INFO, "it happened", fields);
+        assert_true(buf_ok(&b) && b.n > 25);
+        assert_string_equal(buf_cstr(&b) + 25, want);
+        buf_fini(&b);
+}
+
+static void test_log_values_cannot_forge_a_line(void **state)
+{
+        (void)state;
+        check_text_line(S("plain/1.0"), "info it happened a=plain/1.0 n=7");
+        check_text_line(S(""), "info it happened a=\"\" n=7");
+        check_text_line(S("x n=8"), "info it happened a=\"x n=8\" n=7");
+        check_text_line(S("x\" y=\\"), "info it happened a=\"x\\\" y=\\\\\" n=7");
+        check_text_line(S("x\n2026 info\r\0\x1b[1m\xc3\xa9"), "info it happened a=\"x\\x0a2026 info\\x0d\\x00\\x1b[1m\\xc3\\xa9\" n=7");
+}
+
+/* However long a client's values are, the line is written with all its fields. */
+static void test_log_values_are_cut(void **state)
+{
+        static char quotes[40000];
+        struct log_field fields[9] = { { .name = NULL } };
+        enum log_format formats[] = { LOG_TEXT, LOG_JSON };
+
+        (void)state;
+        for (int fill = 0; fill < 2; fill++) {
+                memset(quotes, fill ? '\x01' : '"', sizeof quotes);
+                for (size_t i = 0; i < 8; i++)
+                        fields[i] = LOG_S("client", ((struct slice){ quotes, i == 7 ? 3 : sizeof quotes }));
+                for (size_t f = 0; f < ARRAY_LEN(formats); f++) {
+                        struct buf b = BUF_INIT(128 * 1024);
+                        const char *p;
+                        size_t n = 0;
+
+                        log_format_line(&b, formats[f], LOG_INFO, "x", fields);
+                        assert_true(buf_ok(&b));
+                        for (p = buf_cstr(&b); (p = strstr(p, "client")); p++)
+                                n++;
+                        assert_int_equal(n, 8);
+                        for (n = 0, p = buf_cstr(&b); (p = strstr(p, "...")); p++)
+                                n++;
+                        assert_int_equal(n, 7);
+                        buf_fini(&b);
+                }
+        }
+}
+
+struct counted_task {
+        struct pool_task task;
+        unsigned *next, order;
+};
+
+static void run_counted(struct pool_task *task)
+{
+        struct counted_task *counted = CONTAINER_OF(task, struct counted_task, task);
+
+        counted->order = (*counted->next)++;
+}
+
+static void test_one_worker_keeps_the_order(void **state)
+{
+        struct counted_task tasks[100];
+        unsigned next = 0;
+        struct pool *pool;
+        struct err e;
+
+        (void)state;
+        assert_true(pool_new(1, &pool, &e).ok);
+        for (size_t i = 0; i < ARRAY_LEN(tasks); i++) {
+                tasks[i] = (struct counted_task){ .task.run = run_counted, .next = &next };
+                pool_submit(pool, &tasks[i].task);
+        }
+        pool_free(pool);
+        for (unsigned i = 0; i < ARRAY_LEN(tasks); i++)
+                assert_int_equal(tasks[i].order, i);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -165,6 +249,9 @@ int main(void)
                 cmocka_unit_test(test_errors_carry_cause_and_context),
                 cmocka_unit_test(test_sha_state_survives_saving_at_every_byte),
                 cmocka_unit_test(test_sha_known_value),
+                cmocka_unit_test(test_log_values_cannot_forge_a_line),
+                cmocka_unit_test(test_log_values_are_cut),
+                cmocka_unit_test(test_one_worker_keeps_the_order),
         };
 
         return cmocka_run_group_tests_name("base", tests, NULL, NULL);

@@ -1,6 +1,5 @@
 #include "base/log.h"
 
-#include "base/buf.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -8,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 16 * 1024 };
+enum { LINE_MAX_BYTES = 128 * 1024, CUT_LENGTH = 3 };  /* some twenty values of which every byte is escaped */
 
 static _Atomic int log_level = LOG_INFO;
 static _Atomic int log_format = LOG_TEXT;
@@ -74,6 +73,40 @@ static void put_quoted(struct buf *b, struct slice s)
         buf_put_char(b, '"');
 }
 
+/* What is shown of a text, and whether it was cut. */
+static bool cut(struct slice text, struct slice *ret_shown)
+{
+        *ret_shown = slice_head(text, LOG_TEXT_MAX - CUT_LENGTH);
+        if (text.n <= LOG_TEXT_MAX)
+                *ret_shown = text;
+        return ret_shown->n < text.n;
+}
+
+static void put_text(struct buf *b, struct slice text)
+{
+        struct slice shown;
+        bool was_cut = cut(text, &shown);
+
+        if (plain(shown))
+                buf_put(b, shown);
+        else
+                put_quoted(b, shown);
+        if (was_cut)
+                buf_put(b, S("..."));
+}
+
+static void put_json_text(struct buf *b, struct slice text)
+{
+        struct slice shown;
+        bool was_cut = cut(text, &shown);
+
+        buf_put_json_string(b, shown);
+        if (was_cut && b->n) {
+                b->n--;                 /* the closing quote */
+                buf_put(b, S("...\""));
+        }
+}
+
 static void put_text_line(struct buf *b, enum log_level level, const char *message, const struct log_field *fields)
 {
         put_time(b);
@@ -82,10 +115,8 @@ static void put_text_line(struct buf *b, enum log_level level, const char *messa
                 buf_printf(b, " %s=", fields->name);
                 if (!fields->text.p)
                         buf_put_u64(b, fields->number);
-                else if (plain(fields->text))
-                        buf_put(b, fields->text);
                 else
-                        put_quoted(b, fields->text);
+                        put_text(b, fields->text);
         }
 }
 
@@ -98,7 +129,7 @@ static void put_json_line(struct buf *b, enum log_level level, const char *messa
         for (; fields->name; fields++) {
                 buf_printf(b, ",\"%s\":", fields->name);
                 if (fields->text.p)
-                        buf_put_json_string(b, fields->text);
+                        put_json_text(b, fields->text);
                 else
                         buf_put_u64(b, fields->number);
         }
@@ -119,20 +150,25 @@ static void write_line(struct slice line)
         }
 }
 
+void log_format_line(struct buf *b, enum log_format format, enum log_level level, const char *message,
+                     const struct log_field *fields)
+{
+        if (format == LOG_JSON)
+                put_json_line(b, level, message, fields);
+        else
+                put_text_line(b, level, message, fields);
+}
+
 void log_fields(enum log_level level, const char *message, const struct log_field *fields)
 {
         struct buf b = BUF_INIT(LINE_MAX_BYTES);
 
         if (!log_enabled(level))
                 return;
-        if (log_format == LOG_JSON)
-                put_json_line(&b, level, message, fields);
-        else
-                put_text_line(&b, level, message, fields);
-        if (!buf_ok(&b)) {      /* too long: say at least that it happened */
+        log_format_line(&b, (enum log_format)log_format, level, message, fields);
+        if (!buf_ok(&b)) {      /* no memory: say at least that it happened */
                 buf_reset(&b);
-                put_time(&b);
-                buf_printf(&b, " %s %s (fields too long)", level_name(level), message);
+                log_format_line(&b, (enum log_format)log_format, level, message, &(struct log_field){ .name = NULL });
         }
         buf_put_char(&b, '\n');
         write_line(buf_slice(&b));

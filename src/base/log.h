@@ -4,13 +4,16 @@
  *
  * Text:  2026-11-24T09:30:00.123Z info certificate renewed file=/data/tls/server.crt days=398
  * Values that hold a space, a quote, "=" or anything but printable ASCII are quoted and escaped, so that nobody outside can
- * forge a line. Rooms below the API never log failures; the top logs each once. */
+ * forge a line. Values longer than LOG_TEXT_MAX are cut and end with "...", so that nobody can make a line too long to be written.
+ * The message is the program's own text. Rooms below the API never log failures; the top logs each once. */
 #pragma once
 
-#include "base/slice.h"
+#include "base/buf.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
+
+#define LOG_TEXT_MAX 1024
 
 struct log_field {
         const char *name;               /* NULL ends the list */
@@ -28,3 +31,7 @@ bool log_enabled(enum log_level level);
 #define log_event(level, message, ...) \
         log_fields((level), (message), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(,) { .name = NULL } })
 void log_fields(enum log_level level, const char *message, const struct log_field *fields);
+
+/* The line that is written, without its end. */
+void log_format_line(struct buf *b, enum log_format format, enum log_level level, const char *message,
+                     const struct log_field *fields);

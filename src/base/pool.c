@@ -17,26 +17,7 @@ struct pool {
         bool ending;
 };
 
-RESULT pool_new(unsigned max, struct pool **ret_pool, struct err *e)
-{
-        struct pool *pool = calloc(1, sizeof *pool);
-        pthread_condattr_t monotonic;
-
-        if (!pool)
-                return FAIL(e, ERR_NOMEM, ENOMEM, "make a thread pool");
-        pthread_mutex_init(&pool->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&pool->work, &monotonic);
-        pthread_cond_init(&pool->gone, NULL);
-        pthread_condattr_destroy(&monotonic);
-        pool->max = MAX(max, 1u);
-        pool->last = &pool->first;
-        *ret_pool = pool;
-        return OK;
-}
-
-/* Waits for work with the lock held; NULL when the thread should end. */
+/* Waits for work with the lock held; NULL when the thread should end. The last thread does not end by being idle. */
 static struct pool_task *next_task(struct pool *pool)
 {
         struct timespec until;
@@ -46,8 +27,9 @@ static struct pool_task *next_task(struct pool *pool)
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += IDLE_SECONDS;
         pool->idle++;
-        while (!pool->first && !pool->ending && error != ETIMEDOUT)
-                error = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+        while (!pool->first && !pool->ending && (error != ETIMEDOUT || pool->threads == 1))
+                error = pool->threads == 1 ? pthread_cond_wait(&pool->work, &pool->lock)
+                                           : pthread_cond_timedwait(&pool->work, &pool->lock, &until);
         pool->idle--;
         task = pool->first;
         if (!task)
@@ -76,20 +58,48 @@ static void *worker(void *arg)
         return NULL;
 }
 
-/* With the lock held. Failure is fine as long as one thread runs: the queue waits for it. */
-static void start_thread(struct pool *pool)
+/* With the lock held. */
+static int start_thread(struct pool *pool)
 {
         pthread_attr_t attributes;
         pthread_t thread;
+        int error;
 
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
         pthread_attr_setstacksize(&attributes, STACK_BYTES);
-        if (pthread_create(&thread, &attributes, worker, pool) == 0)
+        error = pthread_create(&thread, &attributes, worker, pool);
+        if (!error)
                 pool->threads++;
-        else
-                CHECK(pool->threads > 0);
         pthread_attr_destroy(&attributes);
+        return error;
+}
+
+RESULT pool_new(unsigned max, struct pool **ret_pool, struct err *e)
+{
+        struct pool *pool = calloc(1, sizeof *pool);
+        pthread_condattr_t monotonic;
+        int error;
+
+        if (!pool)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "make a thread pool");
+        pthread_mutex_init(&pool->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&pool->work, &monotonic);
+        pthread_cond_init(&pool->gone, NULL);
+        pthread_condattr_destroy(&monotonic);
+        pool->max = MAX(max, 1u);
+        pool->last = &pool->first;
+        pthread_mutex_lock(&pool->lock);
+        error = start_thread(pool);
+        pthread_mutex_unlock(&pool->lock);
+        if (error) {
+                pool_free(pool);
+                return FAIL(e, ERR_NOMEM, error, "start a worker thread");
+        }
+        *ret_pool = pool;
+        return OK;
 }
 
 void pool_submit(struct pool *pool, struct pool_task *task)
@@ -99,9 +109,8 @@ void pool_submit(struct pool *pool, struct pool_task *task)
         *pool->last = task;
         pool->last = &task->next;
         pool->queued++;
-        if (pool->queued > pool->idle && pool->threads < pool->max)
-                start_thread(pool);
-        else
+        /* one more thread if there can be one; otherwise the queue waits for those that run */
+        if (pool->queued <= pool->idle || pool->threads >= pool->max || start_thread(pool) != 0)
                 pthread_cond_signal(&pool->work);
         pthread_mutex_unlock(&pool->lock);
 }

@@ -1,4 +1,5 @@
-/* Worker threads for what may block. They are started when they are needed, up to `max`, and end after some idle time.
+/* Worker threads for what may block. One runs from the start, so that a full machine cannot leave work without a thread; others
+ * are started when they are needed, up to `max`, and end after some idle time.
  *
  *      struct job { struct pool_task task; ... };
  *      job->task.run = job_run;  pool_submit(pool, &job->task);

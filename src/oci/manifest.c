@@ -5,9 +5,13 @@
 #include "base/cleanup.h"
 
 #include <jansson.h>
+#include <pthread.h>
 
-/* jansson needs some 100 bytes a value: this bounds what a hostile body of 4 MiB can cost. */
-enum { JSON_VALUES_MAX = 400 * 1000, FIELD_NAME_MAX = 64 };
+/* What a hostile body can cost is bounded by its values, not by its bytes: jansson needs up to 180 bytes for each. Bodies with many
+ * are parsed one at a time, so that all workers together need little more than one. */
+enum { JSON_VALUES_MAX = 400 * 1000, JSON_VALUES_FEW = 10 * 1000, FIELD_NAME_MAX = 64 };
+
+static pthread_mutex_t many_values_lock = PTHREAD_MUTEX_INITIALIZER;
 
 enum manifest_kind { KIND_IMAGE, KIND_INDEX };
 
@@ -50,8 +54,8 @@ static void json_unref(json_t **value)
 }
 #define _cleanup_json_ _cleanup_(json_unref)
 
-/* Are there more values than a manifest can need? Counts what separates values, outside of strings. */
-static bool too_many_values(struct slice text)
+/* How many values are there, at most? Counts what separates values, outside of strings. */
+static size_t count_values(struct slice text)
 {
         size_t n = 0;
         bool in_string = false, escaped = false;
@@ -68,7 +72,22 @@ static bool too_many_values(struct slice text)
                 else if (!in_string)
                         n += c == ',' || c == '[' || c == '{';
         }
-        return n > JSON_VALUES_MAX;
+        return n;
+}
+
+/* Holds the lock until it goes out of scope, where the body has many values; NULL otherwise. */
+static pthread_mutex_t *begin_parsing(struct slice body)
+{
+        if (count_values(body) <= JSON_VALUES_FEW)
+                return NULL;
+        pthread_mutex_lock(&many_values_lock);
+        return &many_values_lock;
+}
+
+static void end_parsing(pthread_mutex_t **lock)
+{
+        if (*lock)
+                pthread_mutex_unlock(*lock);
 }
 
 static RESULT parse_object(struct slice body, json_t **ret_root, struct err *e)
@@ -76,7 +95,7 @@ static RESULT parse_object(struct slice body, json_t **ret_root, struct err *e)
         _cleanup_json_ json_t *root = NULL;
         json_error_t why;
 
-        if (too_many_values(body))
+        if (count_values(body) > JSON_VALUES_MAX)
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "the manifest has more than %d values", JSON_VALUES_MAX);
         root = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &why);
         if (!root)
@@ -102,9 +121,9 @@ static RESULT copy(struct arena *arena, struct slice text, struct slice *ret_tex
         return ret_text->p ? OK : FAIL(e, ERR_NOMEM, 0, "no memory for a manifest");
 }
 
-/* A string member; empty where it is absent. `where` is for the message. */
-static RESULT read_string(const json_t *object, const char *where, const char *name, size_t max, struct arena *arena,
-                          struct slice *ret_text, struct err *e)
+/* A string member, borrowed; empty where it is absent. `where` is for the message. */
+static RESULT view_string(const json_t *object, const char *where, const char *name, size_t max, struct slice *ret_text,
+                          struct err *e)
 {
         const json_t *value = member(object, name);
 
@@ -115,7 +134,17 @@ static RESULT read_string(const json_t *object, const char *where, const char *n
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "%s%s must be a string", where, name);
         if (json_string_length(value) > max)
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "%s%s is longer than %zu characters", where, name, max);
-        return copy(arena, (struct slice){ json_string_value(value), json_string_length(value) }, ret_text, e);
+        *ret_text = (struct slice){ json_string_value(value), json_string_length(value) };
+        return OK;
+}
+
+static RESULT read_string(const json_t *object, const char *where, const char *name, size_t max, struct arena *arena,
+                          struct slice *ret_text, struct err *e)
+{
+        struct slice text;
+
+        TRY(view_string(object, where, name, max, &text, e));
+        return copy(arena, text, ret_text, e);
 }
 
 /* An array member; NULL where it is absent. */
@@ -175,7 +204,7 @@ static RESULT read_descriptor(const json_t *object, const char *where, struct ar
         TRY(read_string(object, where, "mediaType", MEDIA_TYPE_MAX, arena, &d.media_type, e));
         if (d.media_type.n == 0)
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "%smediaType is missing", where);
-        TRY(read_string(object, where, "digest", DIGEST_TEXT_MAX, arena, &digest, e));
+        TRY(view_string(object, where, "digest", DIGEST_TEXT_MAX, &digest, e));
         if (!digest_parse(digest, &d.digest, e).ok)
                 return err_context(e, "%sdigest", where);
         TRY(read_size(object, where, &d.size, e));
@@ -322,6 +351,7 @@ static RESULT read_index(const json_t *root, struct arena *arena, struct manifes
 RESULT manifest_parse(struct slice content_type, struct slice body, struct arena *arena, struct manifest *ret_manifest,
                       struct err *e)
 {
+        _cleanup_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
         _cleanup_json_ json_t *root = NULL;
         struct manifest m = { 0 };
         enum manifest_kind kind = KIND_IMAGE;
@@ -361,6 +391,7 @@ static RESULT read_referrer(const json_t *entry, struct arena *arena, struct ref
 RESULT index_referrers_parse(struct slice body, struct arena *arena, struct referrer **ret_referrers, size_t *ret_count,
                              struct err *e)
 {
+        _cleanup_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
         _cleanup_json_ json_t *root = NULL;
         const json_t *manifests;
         struct referrer *referrers;

@@ -3,8 +3,8 @@
  *
  *      TRY(manifest_parse(content_type, body, arena, &manifest, e));
  *
- * All slices live in the arena. Pure; any thread. Memory is bounded: a body with an absurd number of values is refused before it
- * is parsed. */
+ * All slices live in the arena. Any thread; these may wait for one another. Memory is bounded: a body with an absurd number of
+ * values is refused before it is parsed, and those with many are parsed one at a time. */
 #pragma once
 
 #include "base/arena.h"
