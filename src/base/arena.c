@@ -21,6 +21,25 @@ void arena_fini(struct arena *a)
         *a = ARENA_INIT(a->max);
 }
 
+void arena_reset(struct arena *a)
+{
+        struct arena_block *kept = NULL;
+
+        for (struct arena_block *block = a->blocks, *next; block; block = next) {
+                next = block->next;
+                if (!kept && block->capacity == BLOCK_MIN)
+                        kept = block;
+                else
+                        free(block);
+        }
+        *a = ARENA_INIT(a->max);
+        if (kept) {
+                kept->next = NULL;
+                kept->n = 0;
+                a->blocks = kept;
+        }
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
         struct arena_block *block = a->blocks;

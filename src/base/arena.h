@@ -20,6 +20,7 @@ struct arena {
 #define ARENA_INIT(max_bytes) ((struct arena){ .max = (max_bytes) })
 
 void arena_fini(struct arena *a);
+void arena_reset(struct arena *a);              /* empty again; a first block of the usual size is kept */
 void *arena_alloc(struct arena *a, size_t n);                                   /* zeroed, aligned for any type */
 struct slice arena_copy(struct arena *a, struct slice s);                       /* .p is NULL on failure; NUL follows it */
 struct slice arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -1,0 +1,250 @@
+/* What the engine's files share: a loop's part of the server, a connection, and an exchange (one request and its answer).
+ *
+ *      server.c        listeners, loops, stopping, figures
+ *      connection.c    the states of a connection, its time limits, reading heads
+ *      exchange.c      a request's life: routing, the handlers' steps on workers, the log line
+ *      receive.c       a body on its way in
+ *      transmit.c      an answer on its way out
+ *
+ * Memory of ours that a connection holds at most (TLS sessions of OpenSSL come on top):
+ *
+ *      idle                    sizeof(struct connection), under 1 KiB; no exchange, no buffer
+ *      a head is coming        what came of it, at most the limit of a head, and what was received with it (RECEIVE_BYTES)
+ *      a handler runs          an exchange and its arena (EXCHANGE_ARENA_MAX; what handlers put there is small, but for a manifest)
+ *      a body streams in       two buffers of BODY_BUFFER_MIN. They grow to BODY_BUFFER_MAX where the client fills them, as long
+ *                              as all large ones together stay under LARGE_BUFFERS_MAX
+ *      a whole body comes in   what came of it, at most the route's limit; all together WHOLE_BODIES_MAX, then 503
+ *      an answer goes out      its head and, with TLS, up to STREAM_CHUNK of encrypted bytes that the socket has not taken
+ *
+ * Everything here belongs to the connection's loop thread, except an exchange's handler fields while `working` is set. */
+#pragma once
+
+#include "http/chunked.h"
+#include "http/head.h"
+#include "http/message.h"
+#include "http/server.h"
+#include "net/loop.h"
+#include "net/socket.h"
+#include "net/stream.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+        RECEIVE_BYTES = 64 * 1024,
+        BODY_BUFFER_MIN = 16 * 1024,
+        BODY_BUFFER_MAX = 256 * 1024,
+        LARGE_BUFFERS_MAX = 64 * 1024 * 1024,
+        WHOLE_BODIES_MAX = 128 * 1024 * 1024,
+        EXCHANGE_ARENA_MAX = 64 * 1024 * 1024,
+        HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
+        SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
+        DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */
+        SEND_TURN_BYTES = 1024 * 1024,          /* then other connections of the loop have their turn */
+        LINGER_MS = 5000,
+        LOOPS_MAX = 64,
+};
+
+/* The states of a connection, and what each waits for.
+ *
+ *               accept
+ *                 |
+ *      (TLS)    HELLO --------------------------------------------------+
+ *                 |                                                     |
+ *         +---> IDLE ---> HEAD --+--> WORK <--> BODY                    |
+ *         |      ^                |    |         |                      |
+ *         |      +--- DRAIN <--- SEND <+---------+                      |
+ *         +-----------------------|                                     |
+ *                                 +--> LINGER --> CLOSED <--------------+ (from every state)
+ */
+#define CONNECTION_STATES(X) \
+        X(HELLO)        /* a TLS handshake */ \
+        X(IDLE)         /* the first byte of a request */ \
+        X(HEAD)         /* the rest of a head */ \
+        X(WORK)         /* a handler; nothing is read */ \
+        X(BODY)         /* bytes of the body, or the worker that takes them */ \
+        X(SEND)         /* the socket takes more of the answer, or a worker fetches bytes from the disk */ \
+        X(DRAIN)        /* the end of a body that nobody wants */ \
+        X(LINGER)       /* the peer to close, after an answer that closes */ \
+        X(CLOSED)       /* the worker that still has the exchange; then memory is freed */
+
+enum connection_state {
+#define X(name) CONNECTION_##name,
+        CONNECTION_STATES(X)
+#undef X
+};
+
+struct http_loop;
+struct exchange;
+
+struct connection {
+        struct http_loop *home;                 /* borrowed, outlives it */
+        struct stream stream;
+        struct loop_watch watch;
+        struct loop_message again;              /* to go on in the next round */
+        bool again_posted;
+        enum connection_state state;
+        struct timer timer;
+        uint64_t progress_bytes;                /* since the rate was looked at last */
+        struct connection *previous, *next;     /* in home->connections, or home->dead */
+        struct connection *idle_previous, *idle_next;   /* in home's list of idle ones, longest first */
+        bool idle_listed;
+        int64_t idle_since_ms;
+        struct buf in;                          /* received, not used up yet */
+        struct head_scan scan;
+        struct exchange *exchange;              /* owned; NULL between requests */
+        uint64_t drain_left;
+        bool keep_alive;                        /* after the answer that is being sent */
+        bool tls;
+        char peer[64];
+};
+
+struct body_buffer {
+        char *p;                                /* owned */
+        size_t n, capacity;
+};
+
+struct exchange {
+        struct pool_task task;
+        struct loop_message done;
+        struct connection *connection;          /* borrowed; lives until the exchange ends */
+        struct exchange *next_spare;
+
+        /* the request */
+        struct arena arena;
+        struct http_request rq;
+        struct head head;
+        int64_t started_us;
+
+        /* the body in */
+        struct chunked chunked;
+        uint64_t body_left;                     /* not chunked: bytes still to come */
+        bool body_complete;                     /* all of it was received */
+        bool continue_owed;                     /* the client waits for 100 */
+        struct body_buffer fill, busy;          /* the loop fills one while the worker has the other */
+        size_t buffer_want;                     /* capacity of the next buffer */
+        struct buf whole;                       /* BODY_WHOLE */
+        uint64_t bytes_in;
+        bool broken;                            /* it broke off */
+        bool broken_told;                       /* the handler knows it, or has no need to */
+        int broken_status;                      /* what to answer then; 0: nobody is there to hear it */
+        struct err broken_error;
+
+        /* the handlers' steps; the worker's while `working` */
+        bool working;
+        bool do_begin, do_finish, do_broken, do_warm;
+        bool begun, finished;
+        struct http_response rs;
+        struct err e;                           /* what failed, for the answer and the log */
+
+        /* the answer out */
+        struct message_selection selection;
+        struct buf out;                         /* head, and what else is made here */
+        size_t out_at;
+        size_t part;                            /* of selection.ranges */
+        uint64_t part_at, part_left;            /* what is being sent of the body */
+        bool closing_sent;                      /* multipart: its last line is out or in `out` */
+        uint64_t bytes_out;                     /* of the body */
+};
+
+/* Figures that any thread may read. */
+struct loop_figures {
+        _Atomic uint64_t assigned;              /* connections open, or on their way here */
+        _Atomic uint64_t connections, connections_total, requests_total, requests_running, bytes_in, bytes_out;
+};
+
+struct http_loop {
+        struct http_server *server;             /* borrowed */
+        struct loop *loop;                      /* owned */
+        struct stream_scratch *scratch;         /* owned */
+        pthread_t thread;
+        bool running;
+        char *receive;                          /* owned; RECEIVE_BYTES for what is looked at before anybody keeps it */
+        struct connection *connections, *dead;
+        struct connection *idle_first, *idle_last;
+        struct exchange *spare;
+        unsigned spare_count;
+        uint64_t id_prefix, id_count;
+        int64_t date_second;
+        char date[32];
+        struct loop_figures figures;
+        _Atomic int64_t idle_since_ms;          /* of the longest idle connection; INT64_MAX: none */
+        struct loop_message stop_message, abort_message, evict_message;
+        _Atomic unsigned evictions;             /* that evict_message is to do */
+};
+
+struct listener {
+        struct http_server *server;             /* borrowed */
+        struct loop_watch watch;
+        struct timer retry;                     /* when descriptors ran out */
+        int fd;                                 /* owned */
+        bool tls, made_here;
+        struct socket_address address;
+};
+
+struct http_server {
+        struct pool *pool;                      /* borrowed */
+        struct http_app app;
+        struct tls *tls;                        /* borrowed; NULL: plain */
+        unsigned loop_count;
+        struct http_loop loops[LOOPS_MAX];
+        /* limits, see struct http_limits */
+        _Atomic uint64_t request_line_bytes_max, head_bytes_max, head_fields_max, connections_max;
+        _Atomic uint64_t head_timeout_ms, idle_timeout_ms, body_rate_bytes, body_rate_window_ms, ranges_max;
+        _Atomic uint64_t connections;           /* open, or on their way to a loop */
+        _Atomic uint64_t large_buffer_bytes, whole_body_bytes;
+        _Atomic bool stopping;
+        struct listener listeners[SOCKET_LISTENERS_MAX];        /* watched by the first loop */
+        size_t listener_count;
+        struct loop_message deafen_message;
+        bool started;
+};
+
+/* --- connection.c ----------------------------------------------------------------------------------------------------- */
+
+/* Takes the descriptor. */
+void connection_open(struct http_loop *home, int fd, bool tls, const struct socket_address *peer);
+/* Goes on as far as it can. */
+void connection_run(struct connection *c);
+void connection_close(struct connection *c);
+void connection_evict_idle(struct http_loop *home);     /* the one that was idle for longest */
+void connection_stop(struct http_loop *home);           /* closes idle ones; the others close after their answer */
+void connection_abort(struct http_loop *home);          /* closes all */
+void connection_free_dead(struct http_loop *home);
+
+/* A step's outcome: wait for an event, or look at the new state at once. */
+enum step { STEP_WAIT, STEP_GO_ON };
+
+/* --- exchange.c ------------------------------------------------------------------------------------------------------- */
+
+struct exchange *exchange_new(struct connection *c);    /* NULL: no memory */
+/* The handlers' fini, the log line, and memory back. */
+void exchange_end(struct exchange *ex);
+void exchange_free_spare(struct http_loop *home);
+/* From a complete head to an answer or the next step. The first `used` bytes of c->in, the head among them, are used up. */
+enum step exchange_begin(struct connection *c, struct slice head_bytes, size_t used);
+/* Answers for the engine. The connection closes afterwards: where the next request begins is not known. */
+enum step exchange_fail(struct connection *c, int status);
+/* Sends the steps that are set to a worker. */
+enum step exchange_submit(struct exchange *ex);
+
+/* --- receive.c -------------------------------------------------------------------------------------------------------- */
+
+enum step receive_body(struct connection *c);
+/* The peer has gone, is too slow, or its body is malformed (ex->broken_error): what came is handed over, then `status` is
+ * answered; 0: nobody is there to hear it. */
+enum step receive_break(struct connection *c, int status);
+/* The connection is closed: a handler that has begun is told. STEP_WAIT: a worker is on it. */
+enum step receive_close(struct connection *c);
+/* A buffer came back from the worker. */
+void receive_buffer_done(struct exchange *ex);
+void receive_fini(struct exchange *ex);
+/* Reads and throws away: the end of a body, or what a peer sends after the end. */
+enum step receive_drain(struct connection *c);
+enum step receive_linger(struct connection *c);
+
+/* --- transmit.c ------------------------------------------------------------------------------------------------------- */
+
+/* The answer stands in ex->rs. */
+enum step transmit_begin(struct connection *c);
+enum step transmit_more(struct connection *c);
