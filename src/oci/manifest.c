@@ -8,8 +8,9 @@
 #include <pthread.h>
 
 /* What a hostile body can cost is bounded by its values, not by its bytes: jansson needs up to 180 bytes for each. Bodies with many
- * are parsed one at a time, so that all workers together need little more than one. */
-enum { JSON_VALUES_MAX = 400 * 1000, JSON_VALUES_FEW = 10 * 1000, FIELD_NAME_MAX = 64 };
+ * are parsed one at a time, so that all workers together need little more than one. Its depth costs stack, of which a worker has
+ * little. */
+enum { JSON_VALUES_MAX = 400 * 1000, JSON_VALUES_FEW = 10 * 1000, JSON_DEPTH_MAX = 200, FIELD_NAME_MAX = 64 };
 
 static pthread_mutex_t many_values_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -54,10 +55,15 @@ static void json_unref(json_t **value)
 }
 #define _cleanup_json_ _cleanup_(json_unref)
 
-/* How many values are there, at most? Counts what separates values, outside of strings. */
-static size_t count_values(struct slice text)
+/* How many values are there, and how deep are they, at most? Counts brackets and what separates values, outside of strings. */
+struct extent {
+        size_t values, depth;
+};
+
+static struct extent measure(struct slice text)
 {
-        size_t n = 0;
+        struct extent extent = { 0 };
+        size_t open = 0;
         bool in_string = false, escaped = false;
 
         for (size_t i = 0; i < text.n; i++) {
@@ -69,16 +75,22 @@ static size_t count_values(struct slice text)
                         escaped = true;
                 else if (c == '"')
                         in_string = !in_string;
-                else if (!in_string)
-                        n += c == ',' || c == '[' || c == '{';
+                else if (in_string)
+                        continue;
+                else if ((c == ']' || c == '}') && open)
+                        open--;
+                else if (c == '[' || c == '{')
+                        open++;
+                extent.values += !in_string && (c == ',' || c == '[' || c == '{');
+                extent.depth = MAX(extent.depth, open);
         }
-        return n;
+        return extent;
 }
 
 /* Holds the lock until it goes out of scope, where the body has many values; NULL otherwise. */
 static pthread_mutex_t *begin_parsing(struct slice body)
 {
-        if (count_values(body) <= JSON_VALUES_FEW)
+        if (measure(body).values <= JSON_VALUES_FEW)
                 return NULL;
         pthread_mutex_lock(&many_values_lock);
         return &many_values_lock;
@@ -93,10 +105,13 @@ static void end_parsing(pthread_mutex_t **lock)
 static RESULT parse_object(struct slice body, json_t **ret_root, struct err *e)
 {
         _cleanup_json_ json_t *root = NULL;
+        struct extent extent = measure(body);
         json_error_t why;
 
-        if (count_values(body) > JSON_VALUES_MAX)
+        if (extent.values > JSON_VALUES_MAX)
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "the manifest has more than %d values", JSON_VALUES_MAX);
+        if (extent.depth > JSON_DEPTH_MAX)
+                return FAIL(e, ERR_MANIFEST_INVALID, 0, "the manifest is nested more than %d levels deep", JSON_DEPTH_MAX);
         root = json_loadb(body.p, body.n, JSON_REJECT_DUPLICATES, &why);
         if (!root)
                 return FAIL(e, ERR_MANIFEST_INVALID, 0, "the manifest is not valid JSON: %s (line %d, column %d)", why.text, why.line,
