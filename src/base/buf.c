@@ -70,23 +70,29 @@ void buf_put_u64(struct buf *b, uint64_t value)
         buf_put(b, (struct slice){ digits + at, sizeof digits - at });
 }
 
+/* Prints into the room that there is, and only where that is too small once more: most texts are short. */
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
+        size_t room = b->capacity - b->n;
         va_list ap;
-        int n;
         char *at;
+        int n;
 
-        va_start(ap, fmt);
-        n = vsnprintf(NULL, 0, fmt, ap);
-        va_end(ap);
-        at = n < 0 ? NULL : buf_reserve(b, (size_t)n + 1);
-        if (!at) {
-                b->failed = true;
+        if (b->failed)
                 return;
-        }
         va_start(ap, fmt);
-        vsnprintf(at, (size_t)n + 1, fmt, ap);
+        n = vsnprintf(room ? b->p + b->n : NULL, room, fmt, ap);
         va_end(ap);
+        if (n < 0 || (size_t)n >= room) {
+                at = n < 0 ? NULL : buf_reserve(b, (size_t)n + 1);
+                if (!at) {
+                        b->failed = true;
+                        return;
+                }
+                va_start(ap, fmt);
+                vsnprintf(at, (size_t)n + 1, fmt, ap);
+                va_end(ap);
+        }
         b->n += (size_t)n;
 }
 

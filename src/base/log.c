@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 128 * 1024, CUT_LENGTH = 3 };  /* some twenty values of which every byte is escaped */
+enum { LINE_MAX_BYTES = 128 * 1024, LINE_USUAL_BYTES = 512, CUT_LENGTH = 3 };  /* some twenty values of which every byte is escaped */
 
 static _Atomic int log_level = LOG_INFO;
 static _Atomic int log_format = LOG_TEXT;
@@ -38,15 +38,24 @@ bool log_enabled(enum log_level level)
         return (int)level <= log_level;
 }
 
+/* A line is written for each request, so the text of a second is kept for the lines that follow in it. */
 static void put_time(struct buf *b)
 {
+        static _Thread_local int64_t kept_second = -1;
+        static _Thread_local char kept[sizeof "2026-11-24T09:30:00."];
         int64_t now = clock_now_us();
         time_t seconds = (time_t)(now / 1000000);
+        unsigned milliseconds = (unsigned)(now / 1000 % 1000);
+        char end[] = { (char)('0' + milliseconds / 100), (char)('0' + milliseconds / 10 % 10), (char)('0' + milliseconds % 10), 'Z' };
         struct tm tm;
 
-        gmtime_r(&seconds, &tm);
-        buf_printf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-                   tm.tm_min, tm.tm_sec, (int)(now / 1000 % 1000));
+        if (seconds != kept_second) {
+                gmtime_r(&seconds, &tm);
+                strftime(kept, sizeof kept, "%Y-%m-%dT%H:%M:%S.", &tm);
+                kept_second = seconds;
+        }
+        buf_put(b, (struct slice){ kept, sizeof kept - 1 });
+        buf_put(b, (struct slice){ end, sizeof end });
 }
 
 static bool plain(struct slice s)
@@ -110,9 +119,14 @@ static void put_json_text(struct buf *b, struct slice text)
 static void put_text_line(struct buf *b, enum log_level level, const char *message, const struct log_field *fields)
 {
         put_time(b);
-        buf_printf(b, " %s %s", level_name(level), message);
+        buf_put_char(b, ' ');
+        buf_put(b, slice_from(level_name(level)));
+        buf_put_char(b, ' ');
+        buf_put(b, slice_from(message));
         for (; fields->name; fields++) {
-                buf_printf(b, " %s=", fields->name);
+                buf_put_char(b, ' ');
+                buf_put(b, slice_from(fields->name));
+                buf_put_char(b, '=');
                 if (!fields->text.p)
                         buf_put_u64(b, fields->number);
                 else
@@ -124,10 +138,14 @@ static void put_json_line(struct buf *b, enum log_level level, const char *messa
 {
         buf_put(b, S("{\"time\":\""));
         put_time(b);
-        buf_printf(b, "\",\"level\":\"%s\",\"message\":", level_name(level));
+        buf_put(b, S("\",\"level\":\""));
+        buf_put(b, slice_from(level_name(level)));
+        buf_put(b, S("\",\"message\":"));
         buf_put_json_string(b, slice_from(message));
         for (; fields->name; fields++) {
-                buf_printf(b, ",\"%s\":", fields->name);
+                buf_put(b, S(",\""));
+                buf_put(b, slice_from(fields->name));
+                buf_put(b, S("\":"));
                 if (fields->text.p)
                         put_json_text(b, fields->text);
                 else
