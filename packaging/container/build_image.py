@@ -168,7 +168,7 @@ def image_config(args, diff_id, created):
             },
             "Healthcheck": {
                 "Test": ["CMD", "/usr/bin/orlop", "health"],
-                "Interval": 10 * second,
+                "Interval": 15 * second,
                 "Timeout": 5 * second,
                 "StartPeriod": 10 * second,
                 "Retries": 3,
