@@ -1,11 +1,13 @@
 /* Names, links and sessions, in transactions. Knows nothing of files.
  *
- * Reads run on the calling thread, on a connection that the store lends it. A write is one transaction that is handed to the
- * store's writer thread; all that wait together share one commit and one sync (group commit). A function that returns OK has
- * its change on stable storage, except those marked "not synced": they survive the daemon's death, not a power cut.
+ * Both reads and writes run on the calling thread, reads on a connection that the store lends it. All writes that wait together
+ * share one transaction, one commit and one sync (group commit). A function that returns OK has its change on stable storage,
+ * except those marked "not synced": they survive the daemon's death, not a power cut. A failed write changed nothing. Where the
+ * sync failed (ERR_IO) the change may be there nevertheless.
  *
  * What a read returns is copied into the caller's arena. Any thread; never a loop thread (these block). Codes that callers
- * branch on are named at each function; all others (ERR_IO, ERR_FULL, ERR_CORRUPT, ERR_NOMEM) only travel up.
+ * branch on are named at each function; all others (ERR_IO, ERR_FULL, ERR_CORRUPT, ERR_NOMEM, ERR_READ_ONLY, and ERR_TIMEOUT
+ * where another program holds the database) only travel up.
  * Times are microseconds since 1970. */
 #pragma once
 
@@ -21,6 +23,10 @@ void meta_free(struct meta *m);
 RESULT meta_probe(struct meta *m, struct err *e);               /* readyz: a read and a write that changes nothing */
 /* PRAGMA integrity_check and foreign_key_check; ERR_CORRUPT with the first findings. */
 RESULT meta_check(struct meta *m, struct err *e);
+
+/* How long a blob that no manifest names is kept (the collector's grace; an hour unless set). Here it decides when asking for a
+ * blob puts its review off: past half of that time. A cache of blob facts must forget before the other half is over. */
+void meta_set_grace(struct meta *m, int64_t grace_us);
 
 /* --- Uploads ---------------------------------------------------------------------------------------------------------- */
 
@@ -129,12 +135,12 @@ RESULT meta_referrers_page(struct meta *m, struct slice repository, const struct
                            size_t n, const struct slice *types, size_t type_count, struct arena *arena,
                            struct meta_referrers *ret_page, struct err *e);
 
-/* What a change made stale, for caches in memory: called on the writer thread after each commit, before any of its writers is
- * told. `tag` is empty where the manifest itself or a blob changed. Set once, before the first write. */
+/* What a change made stale, for caches in memory: called after each commit, before any of its writers is told, by one thread at
+ * a time and in the order of the commits. It must be quick: others wait to commit. Set once, before the first write. */
 struct meta_change {
-        struct slice repository;
-        struct slice tag;
-        struct digest digest;
+        struct slice repository;        /* empty: anything in any repository may have changed */
+        struct slice tag;               /* empty: the manifest or blob itself changed, or the list of the subject's referrers */
+        struct digest digest;           /* of a removed tag: none (algorithm 0) */
 };
 typedef void meta_changed_fn(void *arg, const struct meta_change *changes, size_t n);
 void meta_on_change(struct meta *m, meta_changed_fn *fn, void *arg);

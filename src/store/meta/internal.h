@@ -1,0 +1,32 @@
+/* What the files of store/meta share. */
+#pragma once
+
+#include "store/meta/keeper.h"
+#include "store/meta/meta.h"
+#include "store/meta/readers.h"
+#include "store/meta/writer.h"
+
+struct meta {
+        char *path;                     /* owned; of the database */
+        struct writer writer;
+        struct readers readers;
+        struct keeper keeper;
+        _Atomic int64_t grace_us;
+};
+
+struct repository {
+        int64_t id;
+        bool listed;                    /* it has manifests */
+};
+
+/* ERR_NAME_UNKNOWN */
+RESULT repository_find(struct db *db, struct slice name, struct repository *ret_repository, struct err *e);
+RESULT repository_find_or_add(struct tx *tx, struct slice name, struct repository *ret_repository, struct err *e);
+/* The error of something that was not found: the repository itself is not there, or `code`. */
+struct result fail_unknown(struct db *db, struct slice repository, enum err_code code, const char *what, struct err *e);
+
+/* A name from a row into the arena. NULL stays NULL. ERR_NOMEM. */
+RESULT copy_bytes(struct rows *rows, int column, struct arena *arena, struct slice *ret_copy, struct err *e);
+RESULT copy_digest(struct rows *rows, int column, struct digest *ret_digest, struct err *e);
+/* A row of MANIFEST_COLUMNS. */
+RESULT read_manifest(struct rows *rows, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e);

@@ -1,0 +1,189 @@
+/* Opening and closing, checks, and what all the others need. How writes share commits: writer.h. The tables: schema.c. */
+#include "store/meta/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+enum { GRACE_S = 3600 };
+
+/* --- Life ------------------------------------------------------------------------------------------------------------- */
+
+static RESULT open_store(struct meta *m, struct err *e)
+{
+        TRY(writer_open(&m->writer, m->path, e));
+        return keeper_start(&m->keeper, &m->writer, &m->readers, m->path, e);
+}
+
+RESULT meta_sqlite_open(const char *data_dir, struct meta **ret_meta, struct err *e)
+{
+        struct meta *m = calloc(1, sizeof *m);
+
+        if (!m || asprintf(&m->path, "%s/orlop.db", data_dir) < 0) {
+                free(m);
+                return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+        }
+        m->grace_us = (int64_t)GRACE_S * 1000000;
+        readers_init(&m->readers, m->path);
+        if (!open_store(m, e).ok) {
+                meta_free(m);
+                return FAILED;
+        }
+        *ret_meta = m;
+        return OK;
+}
+
+/* The writer is the last to close: only it can copy the log into the database. */
+void meta_free(struct meta *m)
+{
+        if (!m)
+                return;
+        keeper_stop(&m->keeper);
+        readers_fini(&m->readers);
+        writer_close(&m->writer);
+        free(m->path);
+        free(m);
+}
+
+void meta_on_change(struct meta *m, meta_changed_fn *fn, void *arg)
+{
+        m->writer.changed = fn;
+        m->writer.changed_arg = arg;
+}
+
+void meta_set_grace(struct meta *m, int64_t grace_us)
+{
+        m->grace_us = grace_us;
+}
+
+/* --- Checks ----------------------------------------------------------------------------------------------------------- */
+
+static RESULT write_probe(struct tx *tx, void *arg, struct err *e)
+{
+        (void)arg;
+        return db_change(tx->db, SQL_PROBE, VALUES(V_I(tx->now_us)), e);
+}
+
+RESULT meta_probe(struct meta *m, struct err *e)
+{
+        _cleanup_(reader_returnp) struct reader *reader = NULL;
+        int64_t tables;
+
+        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(db_number(&reader->db, "SELECT count(*) FROM sqlite_schema", &tables, e));
+        reader_return(TAKE_PTR(reader));
+        return writer_run(&m->writer, write_probe, NULL, true, e);
+}
+
+static RESULT check_integrity(struct db *db, struct err *e)
+{
+        sqlite3_stmt *statement = NULL;
+        struct result result = OK;
+
+        if (sqlite3_prepare_v2(db->handle, "PRAGMA integrity_check(1)", -1, &statement, NULL) != SQLITE_OK ||
+            sqlite3_step(statement) != SQLITE_ROW) {
+                result = db_fail(db, "check the database", e);
+        } else {
+                const char *finding = (const char *)sqlite3_column_text(statement, 0);
+
+                if (!finding || strcmp(finding, "ok") != 0)
+                        result = FAIL(e, ERR_CORRUPT, 0, "the database is damaged: %s", finding ? finding : "no memory to tell");
+        }
+        sqlite3_finalize(statement);
+        return result;
+}
+
+static RESULT check_references(struct db *db, struct err *e)
+{
+        sqlite3_stmt *statement = NULL;
+        struct result result = OK;
+        int rc = SQLITE_ERROR;
+
+        if (sqlite3_prepare_v2(db->handle, "PRAGMA foreign_key_check", -1, &statement, NULL) == SQLITE_OK)
+                rc = sqlite3_step(statement);
+        if (rc == SQLITE_ROW)
+                result = FAIL(e, ERR_CORRUPT, 0, "the database is damaged: row %lld of %s names a row of %s that is not there",
+                              sqlite3_column_int64(statement, 1), (const char *)sqlite3_column_text(statement, 0),
+                              (const char *)sqlite3_column_text(statement, 2));
+        else if (rc != SQLITE_DONE)
+                result = db_fail(db, "check the database's references", e);
+        sqlite3_finalize(statement);
+        return result;
+}
+
+RESULT meta_check(struct meta *m, struct err *e)
+{
+        _cleanup_(reader_returnp) struct reader *reader = NULL;
+
+        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(check_integrity(&reader->db, e));
+        return check_references(&reader->db, e);
+}
+
+/* --- Repositories ----------------------------------------------------------------------------------------------------- */
+
+static RESULT find(struct db *db, struct slice name, bool *ret_found, struct repository *ret_repository, struct err *e)
+{
+        _cleanup_(rows_end) struct rows rows = { 0 };
+
+        TRY(db_query(db, SQL_REPOSITORY_FIND, VALUES(V_T(name)), &rows, e));
+        TRY(rows_next(&rows, ret_found, e));
+        if (*ret_found)
+                *ret_repository = (struct repository){ .id = rows_i64(&rows, 0), .listed = rows_i64(&rows, 1) };
+        return OK;
+}
+
+static struct result fail_name(struct slice name, struct err *e)
+{
+        return FAIL(e, ERR_NAME_UNKNOWN, 0, "there is no repository %.*s", SLICE_ARG(name));
+}
+
+RESULT repository_find(struct db *db, struct slice name, struct repository *ret_repository, struct err *e)
+{
+        bool found;
+
+        TRY(find(db, name, &found, ret_repository, e));
+        return found ? OK : fail_name(name, e);
+}
+
+RESULT repository_find_or_add(struct tx *tx, struct slice name, struct repository *ret_repository, struct err *e)
+{
+        bool found;
+
+        TRY(find(tx->db, name, &found, ret_repository, e));
+        if (found)
+                return OK;
+        ret_repository->listed = false;
+        return db_find(tx->db, SQL_REPOSITORY_ADD, VALUES(V_T(name), V_I(tx->now_us)), &found, &ret_repository->id, e);
+}
+
+struct result fail_unknown(struct db *db, struct slice repository, enum err_code code, const char *what, struct err *e)
+{
+        struct repository ignored;
+
+        TRY(repository_find(db, repository, &ignored, e));
+        return FAIL(e, code, 0, "repository %.*s has no %s", SLICE_ARG(repository), what);
+}
+
+/* --- Rows ------------------------------------------------------------------------------------------------------------- */
+
+RESULT copy_bytes(struct rows *rows, int column, struct arena *arena, struct slice *ret_copy, struct err *e)
+{
+        struct slice bytes = rows_bytes(rows, column), copy;
+
+        if (!bytes.p) {
+                *ret_copy = SLICE_NONE;
+                return OK;
+        }
+        copy = arena_copy(arena, bytes);
+        if (!copy.p)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "no memory for %zu bytes of metadata", bytes.n);
+        *ret_copy = copy;
+        return OK;
+}
+
+RESULT copy_digest(struct rows *rows, int column, struct digest *ret_digest, struct err *e)
+{
+        if (!digest_decode(rows_bytes(rows, column), ret_digest))
+                return FAIL(e, ERR_CORRUPT, 0, "the database holds a digest that is none");
+        return OK;
+}

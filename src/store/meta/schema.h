@@ -1,0 +1,12 @@
+/* The tables, and the steps from each older form of them to the next. The queries stand in statements.h.
+ *
+ * The version of a store is the number of steps it has been through (PRAGMA user_version). A step is never changed once it was
+ * released: what differs is a new step at the end. */
+#pragma once
+
+#include "base/err.h"
+#include "store/meta/db.h"
+
+/* Brings the store up to date, in one transaction. ERR_UNSUPPORTED: written by a newer program. ERR_CORRUPT: not ours. */
+RESULT schema_migrate(struct db *db, struct err *e);
+int schema_version(void);       /* that this program writes */

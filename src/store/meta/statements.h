@@ -1,0 +1,102 @@
+/* Every query of the store, by name. $1, $2 … are parameters (db.c turns them into SQLite's ?1, ?2 …). Plain SQL that PostgreSQL
+ * takes as well: no pragma, no vendor's function, "CAST($1 AS BIGINT)" in select lists, "RETURNING id", byte order by column.
+ * Each finds its rows by an index; a test reads the query plans. */
+#pragma once
+
+#define MANIFEST_COLUMNS "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, m.annotations, m.subject"
+enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
+#define MANIFEST_OF_DIGEST "FROM repositories r JOIN manifests m ON m.repository_id = r.id AND m.digest = $2 WHERE r.name = $1"
+#define MANIFEST_OF_TAG \
+        "FROM repositories r JOIN tags t ON t.repository_id = r.id AND t.name = $2 JOIN manifests m ON m.id = t.manifest_id " \
+        "WHERE r.name = $1"
+
+#define META_STATEMENTS(X) \
+        /* transactions: SQLite's own words */ \
+        X(BEGIN, "BEGIN IMMEDIATE") \
+        X(COMMIT, "COMMIT") \
+        X(ROLLBACK, "ROLLBACK") \
+        /* repositories */ \
+        X(REPOSITORY_FIND, "SELECT id, has_manifests FROM repositories WHERE name = $1") \
+        X(REPOSITORY_ADD, "INSERT INTO repositories (name, has_manifests, created_us) VALUES ($1, 0, $2) RETURNING id") \
+        X(REPOSITORY_LIST, "UPDATE repositories SET has_manifests = 1 WHERE id = $1") \
+        X(REPOSITORY_UNLIST, "UPDATE repositories SET has_manifests = 0 WHERE id = $1") \
+        X(REPOSITORY_PAGE, "SELECT name FROM repositories WHERE has_manifests = 1 AND name > $1 ORDER BY name LIMIT $2") \
+        /* uploads */ \
+        X(UPLOAD_ADD, "INSERT INTO uploads (id, repository_id, received, hash_state, created_us, updated_us) " \
+                      "VALUES ($1, $2, 0, $3, $4, $4)") \
+        X(UPLOAD_GET, "SELECT u.repository_id, u.received, u.hash_state, u.created_us, u.updated_us FROM uploads u " \
+                      "JOIN repositories r ON r.id = u.repository_id WHERE u.id = $1 AND r.name = $2") \
+        X(UPLOAD_REPOSITORY, "SELECT u.repository_id FROM uploads u JOIN repositories r ON r.id = u.repository_id " \
+                             "WHERE u.id = $1 AND r.name = $2") \
+        X(UPLOAD_SAVE, "UPDATE uploads SET received = $2, hash_state = $3, updated_us = $4 WHERE id = $1") \
+        X(UPLOAD_REMOVE, "DELETE FROM uploads WHERE id = $1") \
+        X(UPLOAD_EXISTS, "SELECT 1 FROM uploads WHERE id = $1") \
+        /* blobs */ \
+        X(BLOB_OF_UPLOAD, "SELECT digest FROM blobs WHERE upload_id = $1") \
+        X(BLOB_FIND, "SELECT id, size FROM blobs WHERE digest = $1") \
+        X(BLOB_ADD, "INSERT INTO blobs (digest, size, upload_id, content, created_us) VALUES ($1, $2, $3, $4, $5) RETURNING id") \
+        X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, q.since_us FROM repositories r " \
+                    "JOIN blobs b ON b.digest = $2 " \
+                    "JOIN repository_blobs l ON l.repository_id = r.id AND l.blob_id = b.id " \
+                    "LEFT JOIN gc_blob_queue q ON q.blob_id = b.id AND q.repository_id = r.id WHERE r.name = $1") \
+        X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1") \
+        X(BLOB_IN_USE, "SELECT 1 FROM manifest_blobs WHERE repository_id = $1 AND blob_id = $2 LIMIT 1") \
+        X(LINK_FIND, "SELECT b.id, b.size FROM blobs b " \
+                     "JOIN repository_blobs l ON l.repository_id = $1 AND l.blob_id = b.id WHERE b.digest = $2") \
+        X(LINK_ANYWHERE, "SELECT b.id FROM blobs b WHERE b.digest = $1 " \
+                         "AND EXISTS (SELECT 1 FROM repository_blobs l WHERE l.blob_id = b.id)") \
+        X(LINK_ADD, "INSERT INTO repository_blobs (repository_id, blob_id, created_us) VALUES ($1, $2, $3) " \
+                    "ON CONFLICT (repository_id, blob_id) DO NOTHING") \
+        X(LINK_REMOVE, "DELETE FROM repository_blobs WHERE repository_id = $1 AND blob_id = $2") \
+        X(BLOB_QUEUE, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) VALUES ($1, $2, $3) " \
+                      "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(BLOB_QUEUE_PARTS, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) " \
+                            "SELECT blob_id, repository_id, CAST($2 AS BIGINT) FROM manifest_blobs WHERE manifest_id = $1 " \
+                            "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(BLOB_QUEUE_MOVE, "UPDATE gc_blob_queue SET since_us = $3 WHERE blob_id = $1 AND repository_id = $2") \
+        /* manifests */ \
+        X(MANIFEST_FIND, "SELECT id, size, media_type FROM manifests WHERE repository_id = $1 AND digest = $2") \
+        X(MANIFEST_ADD, "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, annotations, size, " \
+                        "created_us, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id") \
+        X(MANIFEST_SET_TYPE, "UPDATE manifests SET media_type = $2 WHERE id = $1") \
+        X(MANIFEST_ADD_BLOB, "INSERT INTO manifest_blobs (manifest_id, blob_id, repository_id) VALUES ($1, $2, $3)") \
+        X(MANIFEST_ADD_CHILD, "INSERT INTO manifest_references (parent_id, child_id) VALUES ($1, $2)") \
+        X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_TAG) \
+        X(MANIFEST_BY_TAG_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_TAG) \
+        X(MANIFEST_SUBJECT, "SELECT subject FROM manifests WHERE id = $1") \
+        X(MANIFEST_IS_CHILD, "SELECT 1 FROM manifest_references WHERE child_id = $1 LIMIT 1") \
+        X(MANIFEST_ANY, "SELECT 1 FROM manifests WHERE repository_id = $1 LIMIT 1") \
+        X(MANIFEST_REMOVE, "DELETE FROM manifests WHERE id = $1") \
+        X(MANIFEST_REMOVE_BLOBS, "DELETE FROM manifest_blobs WHERE manifest_id = $1") \
+        X(MANIFEST_REMOVE_CHILDREN, "DELETE FROM manifest_references WHERE parent_id = $1") \
+        X(MANIFEST_QUEUE, "INSERT INTO gc_manifest_queue (manifest_id, since_us) VALUES ($1, $2) " \
+                          "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(MANIFEST_QUEUE_CHILDREN, "INSERT INTO gc_manifest_queue (manifest_id, since_us) " \
+                                   "SELECT child_id, CAST($2 AS BIGINT) FROM manifest_references WHERE parent_id = $1 " \
+                                   "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(MANIFEST_QUEUE_REFERRERS, "INSERT INTO gc_manifest_queue (manifest_id, since_us) " \
+                                    "SELECT id, CAST($3 AS BIGINT) FROM manifests WHERE repository_id = $1 AND subject = $2 " \
+                                    "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(MANIFEST_UNQUEUE, "DELETE FROM gc_manifest_queue WHERE manifest_id = $1") \
+        X(REFERRER_PAGE, "SELECT " MANIFEST_COLUMNS " FROM repositories r JOIN manifests m ON m.repository_id = r.id " \
+                         "AND m.subject = $2 AND m.digest > $3 WHERE r.name = $1 ORDER BY m.digest") \
+        /* tags */ \
+        X(TAG_FIND, "SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2") \
+        X(TAG_SET, "INSERT INTO tags (repository_id, name, manifest_id, updated_us) VALUES ($1, $2, $3, $4) " \
+                   "ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, " \
+                   "updated_us = excluded.updated_us") \
+        X(TAG_REMOVE, "DELETE FROM tags WHERE repository_id = $1 AND name = $2") \
+        X(TAG_PAGE, "SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3") \
+        X(TAGS_OF_MANIFEST, "SELECT name FROM tags WHERE manifest_id = $1") \
+        X(TAGS_REMOVE_OF_MANIFEST, "DELETE FROM tags WHERE manifest_id = $1") \
+        /* the store */ \
+        X(PROBE, "UPDATE probes SET written_us = $1 WHERE id = 1")
+
+enum statement {
+#define X(name, text) SQL_##name,
+        META_STATEMENTS(X)
+#undef X
+        SQL_COUNT
+};

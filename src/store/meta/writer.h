@@ -1,0 +1,87 @@
+/* Writes: one connection, and group commit.
+ *
+ * A change is a function that runs inside a transaction. Callers queue theirs and wait; whoever finds nobody at work takes the
+ * turn, runs all that are queued in one transaction, commits, and hands the turn to the first that came meanwhile. So one that
+ * is alone waits for nobody and no thread is switched, and many together share one commit:
+ *
+ *      queue:   a b c     d e              f
+ *      a:       [BEGIN a b c COMMIT][sync]
+ *      d:                           [BEGIN d e COMMIT][sync]
+ *
+ * A commit is visible to readers at once. Its sync comes after the turn was handed on, and one sync serves all commits before
+ * it. Changes marked unsynced return after the commit: the bytes are with the kernel, which outlives the daemon.
+ *
+ * A change that fails leaves the others alone. As a rule it fails before it has changed a row, and then nothing must be undone;
+ * otherwise the transaction is rolled back and each change of it runs again by itself. So a change may run twice: it only reads
+ * its arguments and writes its results. */
+#pragma once
+
+#include "store/meta/db.h"
+#include "store/meta/meta.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct tx {
+        struct db *db;
+        int64_t now_us;
+        struct writer *writer;
+};
+
+typedef struct result change_fn(struct tx *tx, void *arg, struct err *e);
+
+struct change {
+        change_fn *run;                         /* NULL: alone, see writer_alone() */
+        void *arg;
+        bool synced;
+        struct err *e;                          /* borrowed from the caller, which waits */
+        struct result result;
+        struct change *next;
+        atomic_int state;                       /* enum change_state, and what its caller sleeps on */
+};
+
+struct stale {                                  /* what a transaction made stale */
+        struct meta_change *items;              /* owned */
+        size_t count, capacity;
+        struct arena names;                     /* for those that no caller holds */
+        bool all;                               /* more than fits */
+};
+
+struct writer_counters {
+        uint64_t changes, commits, syncs;
+};
+
+struct writer {
+        struct db db;
+        char *log_path;                         /* owned; SQLite's write-ahead log */
+        int log_fd;                             /* owned */
+
+        pthread_mutex_t lock;                   /* guards the queue and the turn */
+        struct change *first, **last;
+        bool busy;                              /* somebody has the turn */
+
+        /* of whoever has the turn */
+        struct stale stale;
+        meta_changed_fn *changed;
+        void *changed_arg;
+
+        pthread_mutex_t sync_lock;
+        atomic_bool log_suspect;                /* a sync failed: the log may not be on the disk, whatever a later sync says */
+        _Atomic uint64_t commits, synced_commits, change_count, sync_count;
+        atomic_int log_pages;                   /* in the log since it began anew */
+        void (*log_grew)(void *arg, int pages); /* for the keeper; after each commit */
+        void *log_grew_arg;
+};
+
+/* Opens, creates, migrates. */
+RESULT writer_open(struct writer *w, const char *path, struct err *e);
+void writer_close(struct writer *w);
+/* OK: committed, and on stable storage where `synced`. */
+RESULT writer_run(struct writer *w, change_fn *run, void *arg, bool synced, struct err *e);
+/* Runs while no transaction is open and none begins. */
+RESULT writer_alone(struct writer *w, RESULT_FN(run, (struct writer *w, void *arg, struct err *e)), void *arg, struct err *e);
+struct writer_counters writer_counters(struct writer *w);
+
+/* Notes what a change makes stale. The names must live until the change's caller returns; tx_keep() copies one that does not. */
+void tx_stale(struct tx *tx, struct slice repository, struct slice tag, const struct digest *digest);
+struct slice tx_keep(struct tx *tx, struct slice name);
