@@ -45,12 +45,11 @@ static struct path upload_path(const struct blob_store *store, const struct uplo
         return path;
 }
 
-/* blobs/sha256/ab: 256 folders for each algorithm, all made when the store is opened. */
-static struct path object_folder(const struct blob_store *store, const char *algorithm, unsigned first_byte)
+static struct path algorithm_folder(const struct blob_store *store, const char *algorithm)
 {
         struct path path;
 
-        CHECK(snprintf(path.s, sizeof path.s, "%s/blobs/%s/%02x", store->data_dir, algorithm, first_byte) < (int)sizeof path.s);
+        CHECK(snprintf(path.s, sizeof path.s, "%s/blobs/%s", store->data_dir, algorithm) < (int)sizeof path.s);
         return path;
 }
 
@@ -68,29 +67,13 @@ static struct path object_path(const struct blob_store *store, const struct dige
 
 /* --- Store ------------------------------------------------------------------------------------------------------------ */
 
-/* The last folder made tells that all are there. */
-static RESULT make_folders(struct blob_store *store, const char *algorithm, struct err *e)
-{
-        struct path folder = object_folder(store, algorithm, 0xff);
-        char parent[PATH_MAX];
-
-        if (access(folder.s, F_OK) == 0)
-                return OK;
-        for (unsigned byte = 0; byte < 256; byte++) {
-                folder = object_folder(store, algorithm, byte);
-                TRY(fs_mkdir(folder.s, 0755, e));
-        }
-        snprintf(parent, sizeof parent, "%.*s", (int)(strlen(folder.s) - 3), folder.s);
-        return fs_sync_dir(parent, e);
-}
-
 static RESULT open_store(struct blob_store *store, struct err *e)
 {
         char folder[PATH_MAX];
 
         TRY(fs_mkdir(uploads_folder(store).s, 0755, e));
-        TRY(make_folders(store, "sha256", e));
-        TRY(make_folders(store, "sha512", e));
+        TRY(fs_mkdir(algorithm_folder(store, "sha256").s, 0755, e));
+        TRY(fs_mkdir(algorithm_folder(store, "sha512").s, 0755, e));
         snprintf(folder, sizeof folder, "%s/blobs", store->data_dir);
         TRY(fs_sync_dir(folder, e));
         return fs_sync_dir(store->data_dir, e);
@@ -151,6 +134,21 @@ RESULT blob_store_space(struct blob_store *store, uint64_t *ret_free_bytes, uint
         *ret_free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
         *ret_total_bytes = (uint64_t)st.f_blocks * st.f_frsize;
         return OK;
+}
+
+/* The folder of the digest's first byte is made when an object is the first in it. Neither it nor the rename is synced: what a
+ * power cut forgets of the two is found under the upload's name again. ERR_NOT_FOUND: no such upload. */
+static RESULT move_to_place(const struct path *from, const struct path *to, struct err *e)
+{
+        struct path folder = *to;
+
+        if (fs_rename(from->s, to->s, e).ok)
+                return OK;
+        if (e->code != ERR_NOT_FOUND)
+                return FAILED;
+        *strrchr(folder.s, '/') = 0;
+        TRY(fs_mkdir(folder.s, 0755, e));
+        return fs_rename(from->s, to->s, e);
 }
 
 /* --- Uploads ---------------------------------------------------------------------------------------------------------- */
@@ -233,7 +231,9 @@ RESULT blob_upload_sync(struct blob_upload *upload, struct err *e)
 
 RESULT blob_upload_publish(struct blob_upload *upload, const struct digest *digest, struct err *e)
 {
-        return fs_rename(upload_path(upload->store, &upload->id).s, object_path(upload->store, digest, &upload->id).s, e);
+        struct path from = upload_path(upload->store, &upload->id), to = object_path(upload->store, digest, &upload->id);
+
+        return move_to_place(&from, &to, e);
 }
 
 RESULT blob_upload_remove(struct blob_store *store, const struct upload_id *id, struct err *e)
@@ -269,7 +269,7 @@ static RESULT finish_rename(struct blob_store *store, const struct digest *diges
 {
         struct path from = upload_path(store, id), to = object_path(store, digest, id);
 
-        if (!fs_rename(from.s, to.s, e).ok && e->code != ERR_NOT_FOUND)
+        if (!move_to_place(&from, &to, e).ok && e->code != ERR_NOT_FOUND)
                 return FAILED;
         return OK;
 }
