@@ -89,16 +89,22 @@ static RESULT remove_unfinished(const char *folder, struct err *e)
         return result;
 }
 
+static RESULT close_to_others(const char *path, struct err *e)
+{
+        struct stat st;
+
+        if (stat(path, &st) == 0 && (st.st_mode & 077) && chmod(path, 0600) < 0)
+                return FAIL(e, ERR_IO, errno, "%s can be read by others; set its mode to 0600", path);
+        return OK;
+}
+
 /* *ret_key stays NULL where there is no such file. */
 static RESULT read_key(const char *path, EVP_PKEY **ret_key, struct err *e)
 {
         _cleanup_(buf_fini) struct buf pem = BUF_INIT(AUTHORITY_PEM_MAX);
-        struct stat st;
 
         if (!fs_read_file(path, &pem, e).ok)
                 return e->code == ERR_NOT_FOUND ? OK : FAILED;
-        if (stat(path, &st) == 0 && (st.st_mode & 077) && chmod(path, 0600) < 0)
-                return FAIL(e, ERR_IO, errno, "%s can be read by others; set its mode to 0600", path);
         return certificate_read_key(buf_slice(&pem), ret_key, e);
 }
 
@@ -266,9 +272,22 @@ RESULT authority_ensure(const struct authority_config *config, struct authority_
         TRY(name_files(&a, e));
         TRY(fs_mkdir(a.folder, 0700, e));
         TRY(remove_unfinished(a.folder, e));
+        TRY(close_to_others(a.files.ca_key, e));
+        TRY(close_to_others(a.files.server_key, e));
         TRY(ensure_authority(&a, e));
         TRY(ensure_server(&a, &names, ret_renewed, e));
         return fill_identity(&a, ret_identity, e);
+}
+
+RESULT authority_check(const char *folder, struct err *e)
+{
+        _cleanup_(authority_fini) struct authority a = { .folder = folder };
+
+        TRY(name_files(&a, e));
+        TRY(load_authority(&a, e));
+        if (!a.ca)
+                return FAIL(e, ERR_NOT_FOUND, 0, "%s holds no authority yet", folder);
+        return OK;
 }
 
 RESULT authority_fingerprint(struct slice chain_pem, char ret_fingerprint[static FINGERPRINT_TEXT_MAX], struct err *e)

@@ -41,5 +41,8 @@ void authority_identity_fini(struct authority_identity *identity);
 RESULT authority_ensure(const struct authority_config *config, struct authority_identity *ret_identity, bool *ret_renewed,
                         struct err *e);
 
+/* Changes nothing: can authority_ensure() work with what is there? ERR_NOT_FOUND: there is nothing yet. ERR_CORRUPT, ERR_IO. */
+RESULT authority_check(const char *folder, struct err *e);
+
 /* The fingerprint of the first certificate in a PEM text. ERR_INVALID. */
 RESULT authority_fingerprint(struct slice chain_pem, char ret_fingerprint[static FINGERPRINT_TEXT_MAX], struct err *e);
