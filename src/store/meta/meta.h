@@ -23,6 +23,9 @@ void meta_free(struct meta *m);
 RESULT meta_probe(struct meta *m, struct err *e);               /* readyz: a read and a write that changes nothing */
 /* PRAGMA integrity_check and foreign_key_check; ERR_CORRUPT with the first findings. */
 RESULT meta_check(struct meta *m, struct err *e);
+/* The same, reading only, on a store that is closed or that another process has open. ERR_NOT_FOUND: there is none.
+ * ERR_UNSUPPORTED: written by a newer program. */
+RESULT meta_sqlite_check(const char *data_dir, struct err *e);
 
 /* How long a blob that no manifest names is kept (the collector's grace; an hour unless set). Here it decides when asking for a
  * blob puts its review off: past half of that time. A cache of blob facts must forget before the other half is over. */

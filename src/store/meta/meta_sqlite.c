@@ -1,5 +1,6 @@
 /* Opening and closing, checks, and what all the others need. How writes share commits: writer.h. The tables: schema.c. */
 #include "store/meta/internal.h"
+#include "store/meta/schema.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -117,6 +118,34 @@ RESULT meta_check(struct meta *m, struct err *e)
         TRY(reader_lend(&m->readers, &reader, e));
         TRY(check_integrity(&reader->db, e));
         return check_references(&reader->db, e);
+}
+
+static RESULT check_version(struct db *db, const char *path, struct err *e)
+{
+        int64_t version;
+
+        TRY(db_number(db, "PRAGMA user_version", &version, e));
+        if (version > schema_version())
+                return FAIL(e, ERR_UNSUPPORTED, 0, "%s was written by a newer program (form %lld; this one knows %d)", path,
+                            (long long)version, schema_version());
+        return OK;
+}
+
+RESULT meta_sqlite_check(const char *data_dir, struct err *e)
+{
+        _cleanup_free_ char *path = NULL;
+        _cleanup_(db_close) struct db db = { 0 };
+
+        if (asprintf(&path, "%s/orlop.db", data_dir) < 0) {
+                path = NULL;
+                return FAIL(e, ERR_NOMEM, ENOMEM, "check the metadata store");
+        }
+        if (access(path, F_OK) < 0)
+                return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s", path);
+        TRY(db_open(path, DB_READER, &db, e));
+        TRY(check_version(&db, path, e));
+        TRY(check_integrity(&db, e));
+        return check_references(&db, e);
 }
 
 /* --- Repositories ----------------------------------------------------------------------------------------------------- */
