@@ -178,14 +178,17 @@ static void test_every_row_is_sound(void **state)
 static void test_addresses_names_and_origins(void **state)
 {
         static const struct { RESULT_FN(check, (struct slice, struct err *)); const char *text; bool good; } rows[] = {
-                { check_address, "127.0.0.1:5000", true }, { check_address, "[::1]:0", true }, { check_address, "host.example:65535", true },
+                { check_address, "127.0.0.1:5000", true }, { check_address, "[::1]:0", true },
+                { check_address, "host.example:65535", true },
                 { check_address, ":5000", true }, { check_address, "unix:/run/orlop.sock", true },
                 { check_address, "127.0.0.1", false }, { check_address, "::1", false }, { check_address, "::1:5000", false },
                 { check_address, "[::1]", false }, { check_address, "[::1]5000", false }, { check_address, "[127.0.0.1]:5000", false },
                 { check_address, "h:65536", false }, { check_address, "h:", false }, { check_address, "h:5000x", false },
                 { check_address, "256.1.1.1:5000", false }, { check_address, "https://h:5000", false },
-                { check_address, "unix:orlop.sock", false }, { check_address, "unix:", false }, { check_address, "", false }, { check_address, "*.a:1", false },
-                { check_address, "unix:/a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789",
+                { check_address, "unix:orlop.sock", false }, { check_address, "unix:", false }, { check_address, "", false },
+                { check_address, "*.a:1", false },
+                { check_address, "unix:/a23456789a23456789a23456789a23456789"
+                                 "a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789",
                   false },
                 { check_name, "registry.example.org", true }, { check_name, "*.example.org", true }, { check_name, "192.0.2.1", true },
                 { check_name, "2001:db8::1", true }, { check_name, "Host_1", true },
@@ -193,7 +196,8 @@ static void test_addresses_names_and_origins(void **state)
                 { check_name, "host:5000", false }, { check_name, "[::1]", false }, { check_name, "1.2.3", false },
                 { check_name, "a b", false }, { check_name, "\xc3\xa4.example", false },
                 { check_name, "a23456789a23456789a23456789a23456789a23456789a23456789a23456789a23456789", false },
-                { check_origin, "*", true }, { check_origin, "https://ui.example.org", true }, { check_origin, "http://localhost:8080", true },
+                { check_origin, "*", true }, { check_origin, "https://ui.example.org", true },
+                { check_origin, "http://localhost:8080", true },
                 { check_origin, "https://[::1]", true }, { check_origin, "https://[::1]:8443", true },
                 { check_origin, "ui.example.org", false }, { check_origin, "https://", false }, { check_origin, "https://a/", false },
                 { check_origin, "https://:80", false }, { check_origin, "https://unix:/x", false }, { check_origin, "**", false },

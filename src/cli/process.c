@@ -1,0 +1,163 @@
+#include "cli/process.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/hex.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MALLOC_ARENAS = 2, STATUS_KILLED = 130, MAPS_MAX = 1024 * 1024 };
+
+/* A file of ours that became number 2 would get the log's lines. */
+static void open_standard_files(void)
+{
+        int fd;
+
+        do
+                fd = open("/dev/null", O_RDWR);
+        while (fd >= 0 && fd <= STDERR_FILENO);
+        if (fd > STDERR_FILENO)
+                close(fd);
+}
+
+static void set_soft_limit(int resource, rlim_t value)
+{
+        struct rlimit limit;
+
+        if (getrlimit(resource, &limit) < 0)
+                return;
+        limit.rlim_cur = MIN(value, limit.rlim_max);
+        setrlimit(resource, &limit);
+}
+
+void process_prepare(void)
+{
+        open_standard_files();
+        signal(SIGPIPE, SIG_IGN);
+        umask(077);
+        set_soft_limit(RLIMIT_CORE, 0);
+        mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+}
+
+RESULT process_become_owner_of(const char *folder, bool *ret_changed, struct err *e)
+{
+        struct stat st;
+
+        *ret_changed = false;
+        if (geteuid() != 0)
+                return OK;
+        if (stat(folder, &st) < 0)
+                return FAIL(e, ERR_IO, errno, "look at %s", folder);
+        if (st.st_uid == 0)
+                return OK;
+        if (setgroups(0, NULL) < 0 || setresgid(st.st_gid, st.st_gid, st.st_gid) < 0 ||
+            setresuid(st.st_uid, st.st_uid, st.st_uid) < 0)
+                return FAIL(e, ERR_IO, errno, "become user %u, who owns %s", (unsigned)st.st_uid, folder);
+        *ret_changed = true;
+        return OK;
+}
+
+uint64_t process_raise_descriptors(void)
+{
+        struct rlimit limit = { 0 };
+
+        set_soft_limit(RLIMIT_NOFILE, RLIM_INFINITY);
+        getrlimit(RLIMIT_NOFILE, &limit);
+        return limit.rlim_cur;
+}
+
+static void fill_signals(sigset_t *set)
+{
+        sigemptyset(set);
+        sigaddset(set, SIGTERM);
+        sigaddset(set, SIGINT);
+        sigaddset(set, SIGHUP);
+}
+
+RESULT process_take_signals(int *ret_fd, struct err *e)
+{
+        sigset_t set;
+        int fd;
+
+        fill_signals(&set);
+        sigprocmask(SIG_BLOCK, &set, NULL);     /* threads that are made later inherit it */
+        fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (fd < 0)
+                return FAIL(e, ERR_IO, errno, "take signals");
+        *ret_fd = fd;
+        return OK;
+}
+
+/* A handler, because the first process of a container has no default action. */
+static void end_at_once(int signal_number)
+{
+        (void)signal_number;
+        _exit(STATUS_KILLED);
+}
+
+void process_release_signals(void)
+{
+        struct sigaction action = { .sa_handler = end_at_once };
+        sigset_t set;
+
+        sigaction(SIGTERM, &action, NULL);
+        sigaction(SIGINT, &action, NULL);
+        fill_signals(&set);
+        sigdelset(&set, SIGHUP);
+        sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static bool hex_to_u64(struct slice text, uint64_t *ret_number)
+{
+        unsigned char bytes[sizeof *ret_number];
+        char digits[2 * sizeof bytes];
+
+        if (text.n > sizeof digits)
+                return false;
+        memset(digits, '0', sizeof digits);
+        memcpy(digits + sizeof digits - text.n, text.p, text.n);
+        if (!hex_decode((struct slice){ digits, sizeof digits }, bytes, sizeof bytes))
+                return false;
+        *ret_number = 0;
+        for (size_t i = 0; i < sizeof bytes; i++)
+                *ret_number = *ret_number << 8 | bytes[i];
+        return true;
+}
+
+/* "7f1c00000000-7f1c00200000 r-xp 00000000 08:01 1234   /lib/libcrypto.so.3" */
+static void give_back_mapping(struct slice line)
+{
+        struct slice path = line, from_text, to_text, mode;
+        uint64_t from, to;
+
+        if (!slice_cut(&line, '-', &from_text) || !slice_cut(&line, ' ', &to_text) || !slice_cut(&line, ' ', &mode) ||
+            !slice_eq(mode, S("r-xp")) || !memchr(path.p, '/', path.n) || !hex_to_u64(from_text, &from) || !hex_to_u64(to_text, &to))
+                return;
+        madvise((void *)(uintptr_t)from, (size_t)(to - from), MADV_DONTNEED);   /* never written to, so the file still has it */
+}
+
+void process_give_back(void)
+{
+        _cleanup_(buf_fini) struct buf maps = BUF_INIT(MAPS_MAX), status = BUF_INIT(MAPS_MAX);
+        struct slice rest, line;
+        struct err unused;
+
+        malloc_trim(0);
+        /* A debugger writes its breakpoints there. */
+        if (!fs_read_file("/proc/self/status", &status, &unused).ok || !strstr(buf_cstr(&status), "TracerPid:\t0\n") ||
+            !fs_read_file("/proc/self/maps", &maps, &unused).ok)
+                return;
+        rest = buf_slice(&maps);
+        while (slice_next(&rest, '\n', &line))
+                give_back_mapping(line);
+}
