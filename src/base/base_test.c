@@ -2,16 +2,27 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/fs.h"
 #include "base/hex.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/sha.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <cmocka.h>
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+        (void)st, (void)type, (void)ftw;
+        return remove(path);
+}
 
 static void test_slice_numbers(void **state)
 {
@@ -208,6 +219,32 @@ static void test_log_values_are_cut(void **state)
         }
 }
 
+static void test_folders(void **state)
+{
+        char root[] = "/tmp/orlop-base-test-XXXXXX", path[200];
+        static const char *const rows[] = { "a", "a", "a/b/c", "a/b//d/", "a/b/../e" };
+        struct stat st;
+        struct err e;
+
+        (void)state;
+        assert_non_null(mkdtemp(root));
+        for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+                snprintf(path, sizeof path, "%s/%s", root, rows[i]);
+                if (!fs_mkdir(path, 0750, &e).ok)
+                        fail_msg("%s", e.message);
+                assert_true(stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+        }
+        snprintf(path, sizeof path, "%s/f", root);
+        assert_true(fs_publish_file(path, S("x"), 0600, &e).ok);
+        assert_false(fs_mkdir(path, 0750, &e).ok);              /* a file is no folder */
+        snprintf(path, sizeof path, "%s/f/g", root);
+        assert_false(fs_mkdir(path, 0750, &e).ok);
+        snprintf(path, sizeof path, "%s/none/x", root);
+        assert_false(fs_mkdir_one(path, 0750, &e).ok);          /* one level */
+        assert_false(fs_mkdir("", 0750, &e).ok);
+        assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 struct counted_task {
         struct pool_task task;
         unsigned *next, order;
@@ -251,6 +288,7 @@ int main(void)
                 cmocka_unit_test(test_sha_known_value),
                 cmocka_unit_test(test_log_values_cannot_forge_a_line),
                 cmocka_unit_test(test_log_values_are_cut),
+                cmocka_unit_test(test_folders),
                 cmocka_unit_test(test_one_worker_keeps_the_order),
         };
 

@@ -10,15 +10,46 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-static RESULT make_one(const char *path, mode_t mode, struct err *e)
+/* The folder that holds `path`. */
+static void parent_of(const char *path, char ret_folder[static PATH_MAX])
+{
+        const char *slash = strrchr(path, '/');
+
+        if (!slash)
+                snprintf(ret_folder, PATH_MAX, ".");
+        else if (slash == path)
+                snprintf(ret_folder, PATH_MAX, "/");
+        else
+                snprintf(ret_folder, PATH_MAX, "%.*s", (int)(slash - path), path);
+}
+
+static RESULT make_one(const char *path, mode_t mode, bool *ret_made, struct err *e)
 {
         struct stat st;
 
-        if (mkdir(path, mode) == 0)
-                return OK;
-        if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        *ret_made = mkdir(path, mode) == 0;
+        if (*ret_made || (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)))
                 return OK;
         return FAIL(e, ERR_IO, errno, "make folder %s", path);
+}
+
+RESULT fs_mkdir_one(const char *path, mode_t mode, struct err *e)
+{
+        bool made;
+
+        return make_one(path, mode, &made, e);
+}
+
+static RESULT make_durable(const char *path, mode_t mode, struct err *e)
+{
+        char folder[PATH_MAX];
+        bool made;
+
+        TRY(make_one(path, mode, &made, e));
+        if (!made)
+                return OK;
+        parent_of(path, folder);
+        return fs_sync_dir(folder, e);
 }
 
 RESULT fs_mkdir(const char *path, mode_t mode, struct err *e)
@@ -26,17 +57,20 @@ RESULT fs_mkdir(const char *path, mode_t mode, struct err *e)
         char part[PATH_MAX];
         size_t n = strlen(path);
 
+        while (n > 1 && path[n - 1] == '/')
+                n--;
         if (n == 0 || n >= sizeof part)
                 return FAIL(e, ERR_INVALID, 0, "\"%s\" is not a usable path for a folder", path);
-        memcpy(part, path, n + 1);
+        memcpy(part, path, n);
+        part[n] = 0;
         for (size_t i = 1; i < n; i++) {
                 if (part[i] != '/')
                         continue;
                 part[i] = 0;
-                TRY(make_one(part, 0755, e));
+                TRY(make_durable(part, 0755, e));
                 part[i] = '/';
         }
-        return make_one(path, mode, e);
+        return make_durable(part, mode, e);
 }
 
 RESULT fs_sync(int fd, const char *path, struct err *e)
@@ -115,19 +149,6 @@ RESULT fs_read_file(const char *path, struct buf *b, struct err *e)
                 if (got < room)
                         return OK;
         }
-}
-
-/* The folder that holds `path`. */
-static void parent_of(const char *path, char ret_folder[static PATH_MAX])
-{
-        const char *slash = strrchr(path, '/');
-
-        if (!slash)
-                snprintf(ret_folder, PATH_MAX, ".");
-        else if (slash == path)
-                snprintf(ret_folder, PATH_MAX, "/");
-        else
-                snprintf(ret_folder, PATH_MAX, "%.*s", (int)(slash - path), path);
 }
 
 static RESULT write_new_file(const char *path, struct slice bytes, mode_t mode, struct err *e)

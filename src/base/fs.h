@@ -7,7 +7,10 @@
 
 #include <sys/types.h>
 
-RESULT fs_mkdir(const char *path, mode_t mode, struct err *e);                  /* one that exists is fine; parents too */
+/* A folder and its parents; those that exist are fine, those that are new have their names synced. */
+RESULT fs_mkdir(const char *path, mode_t mode, struct err *e);
+/* One level, and its name is durable once its folder is synced: for many at once. */
+RESULT fs_mkdir_one(const char *path, mode_t mode, struct err *e);
 RESULT fs_sync_dir(const char *path, struct err *e);
 RESULT fs_sync(int fd, const char *path, struct err *e);                        /* fdatasync */
 RESULT fs_write_at(int fd, uint64_t offset, const void *bytes, size_t n, const char *path, struct err *e);

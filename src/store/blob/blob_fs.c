@@ -147,7 +147,7 @@ static RESULT move_to_place(const struct path *from, const struct path *to, stru
         if (e->code != ERR_NOT_FOUND)
                 return FAILED;
         *strrchr(folder.s, '/') = 0;
-        TRY(fs_mkdir(folder.s, 0755, e));
+        TRY(fs_mkdir_one(folder.s, 0755, e));
         return fs_rename(from->s, to->s, e);
 }
 
