@@ -24,18 +24,27 @@ static struct slice port_of(const char *address)
         return slice_from(colon + 1);
 }
 
-/* Of the running registry, else of the settings. */
-static struct slice registry_port(const struct settings *settings, struct arena *arena)
+/* Where the registry listens: as the running one says, else as the settings say. */
+struct places {
+        const char *const *items;
+        size_t count;
+};
+
+static struct places places_of(const struct settings *settings, struct running *running, struct arena *arena)
 {
-        struct running running = { .count = 0 };
-        struct slice port = SLICE_NONE;
         struct err unused;
 
-        IGNORE(running_read(settings->data, arena, &running, &unused));        /* then the settings tell */
-        for (size_t i = 0; i < running.count && !port.p; i++)
-                port = port_of(running.addresses[i]);
-        for (size_t i = 0; i < settings->listen.count && !port.p; i++)
-                port = port_of(settings->listen.items[i]);
+        if (running_read(settings->data, arena, running, &unused).ok && running->count)
+                return (struct places){ running->addresses, running->count };
+        return (struct places){ settings->listen.items, settings->listen.count };
+}
+
+static struct slice registry_port(struct places places)
+{
+        struct slice port = SLICE_NONE;
+
+        for (size_t i = 0; i < places.count && !port.p; i++)
+                port = port_of(places.items[i]);
         return port.p ? port : S("5000");
 }
 
@@ -130,10 +139,11 @@ static void put_commands(struct buf *b, const struct target *target, struct slic
 
 /* --- Notes that keep a reader from a dead end -------------------------------------------------------------------------- */
 
-static bool listens_on_loopback_only(const struct settings *settings)
+static bool are_loopback_only(struct places places)
 {
-        for (size_t i = 0; i < settings->listen.count; i++) {
-                struct slice address = slice_from(settings->listen.items[i]);
+        for (size_t i = 0; i < places.count; i++) {
+                const char *scheme = strstr(places.items[i], "://");
+                struct slice address = slice_from(scheme ? scheme + 3 : places.items[i]);
 
                 if (!slice_starts(address, S("127.")) && !slice_starts(address, S("[::1]:")) && !slice_starts(address, S("localhost:")))
                         return false;
@@ -152,13 +162,13 @@ static bool holds_name(const char *path, const char *host)
         return X509_check_host(server, host, 0, 0, NULL) == 1 || X509_check_ip_asc(server, host, 0) == 1;
 }
 
-static void put_notes(struct buf *b, const struct settings *settings, const struct target *target, const char *server_path)
+static void put_notes(struct buf *b, struct places places, const struct target *target, const char *server_path)
 {
         if (!holds_name(server_path, target->host))
                 buf_printf(b, "\n# Note: the certificate does not hold the name %s yet; start the registry with --name %s.\n",
                            target->host, target->host);
-        if (listens_on_loopback_only(settings))
-                buf_put(b, S("\n# Note: by these settings the registry listens on its own machine only; --listen :5000 lets others in.\n"));
+        if (are_loopback_only(places))
+                buf_put(b, S("\n# Note: the registry listens on its own machine only; orlop serve --listen :5000 lets others in.\n"));
 }
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */
@@ -186,16 +196,19 @@ static RESULT run(const struct invocation *in, int *ret_status, struct err *e)
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(STRINGS_MAX);
         _cleanup_(buf_fini) struct buf ca_pem = BUF_INIT(AUTHORITY_PEM_MAX), text = BUF_INIT(TEXT_MAX);
         char host[ADDRESS_MAX], fingerprint[FINGERPRINT_TEXT_MAX], server_path[PATH_MAX];
+        struct running running = { .count = 0 };
+        struct places places;
         struct target target;
 
         TRY(settings_load(&in->settings, &settings, e));
         TRY(read_authority(settings, &ca_pem, e));
         TRY(authority_fingerprint(buf_slice(&ca_pem), fingerprint, e));
+        places = places_of(settings, &running, &arena);
         default_host(settings, host);
-        TRY(parse_target(slice_from(in->argument_count ? in->arguments[0] : host), registry_port(settings, &arena), &target, e));
+        TRY(parse_target(slice_from(in->argument_count ? in->arguments[0] : host), registry_port(places), &target, e));
         snprintf(server_path, sizeof server_path, "%s/tls/server.crt", settings->data);
         put_commands(&text, &target, buf_slice(&ca_pem), fingerprint);
-        put_notes(&text, settings, &target, server_path);
+        put_notes(&text, places, &target, server_path);
         *ret_status = 0;
         return command_print(&text, e);
 }
