@@ -99,7 +99,8 @@ static RESULT take_folder(struct daemon *d, struct err *e)
 static RESULT open_rooms(struct daemon *d, struct err *e)
 {
         const struct settings *s = d->settings;
-        struct registry_config registry = { .data_dir = s->data, .upload_bytes_max = s->max_upload_bytes };
+        struct registry_config registry = { .data_dir = s->data, .upload_bytes_max = s->max_upload_bytes,
+                                            .cache_bytes = (size_t)s->cache_bytes };
         struct api_config api = { .version = ORLOP_VERSION, .cors_origin = *s->cors_origin ? s->cors_origin : NULL,
                                   .policy = policy_of(s) };
 

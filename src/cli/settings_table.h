@@ -50,6 +50,8 @@
           "Threads that serve connections; 0 is one for each core.") \
         X(workers, "workers", INTEGER, "N", "32", 1, 512, NETWORK, RESTART, NULL, \
           "Threads at most for work that waits for the disk; they are started when they are needed.") \
+        X(cache_bytes, "cache", BYTES, "SIZE", "16MiB", 0, TIB, NETWORK, RESTART, NULL, \
+          "Memory for manifests and small blobs that are asked for often.") \
         X(stop_timeout_ms, "stop-timeout", DURATION, "TIME", "30s", 0, DAY, NETWORK, LIVE, NULL, \
           "How long running transfers may take to finish when the registry is told to stop.") \
         \
