@@ -2,6 +2,7 @@
 #include "base/fs.h"
 #include "cli/command.h"
 #include "cli/running.h"
+#include "cli/settings_check.h"
 #include "net/authority.h"
 #include "net/certificate.h"
 
@@ -61,27 +62,23 @@ struct target {
         char address[ADDRESS_MAX];      /* as a client writes it: host and port */
 };
 
-/* HOST, HOST:PORT, IPV6, [IPV6] or [IPV6]:PORT */
+/* HOST, HOST:PORT, IPV6, [IPV6] or [IPV6]:PORT; `port` where the text has none. What passes is safe within a shell's quotes. */
 static RESULT parse_target(struct slice text, struct slice port, struct target *ret_target, struct err *e)
 {
-        struct slice host = text, rest;
-        bool v6 = names_is_ip(AF_INET6, text);
+        bool v6 = names_is_ip(AF_INET6, text), bracket = slice_starts(text, S("["));
+        bool has_port = !v6 && (bracket ? !slice_ends(text, S("]")) : text.n && memchr(text.p, ':', text.n));
+        struct slice rest = slice_skip(text, bracket), host = text;
 
-        if (!v6 && slice_starts(text, S("["))) {
-                rest = slice_skip(text, 1);
-                v6 = slice_cut(&rest, ']', &host) && names_is_ip(AF_INET6, host);
-                text = slice_starts(rest, S(":")) ? slice_skip(rest, 1) : rest;
-                port = rest.n ? text : port;
-        } else if (!v6 && memchr(text.p, ':', text.n)) {
-                slice_cut(&text, ':', &host);
-                port = text;
-        }
-        if (!v6 && !names_is_ip(AF_INET, host) && !names_is_dns(host))
+        if ((size_t)snprintf(ret_target->address, ADDRESS_MAX, "%s%.*s%s%s%.*s", v6 ? "[" : "", SLICE_ARG(text), v6 ? "]" : "",
+                             has_port ? "" : ":", SLICE_ARG(has_port ? SLICE_NONE : port)) >= ADDRESS_MAX)
+                return FAIL(e, ERR_INVALID, 0, "the address is longer than %d bytes", ADDRESS_MAX - 1);
+        if (text.n == 0 || slice_starts(text, S(":")) || slice_starts(text, S("unix:")))
                 return FAIL(e, ERR_INVALID, 0, "\"%.*s\" is not an address that a client could use: write HOST or HOST:PORT",
-                            SLICE_ARG(host));
-        snprintf(ret_target->host, sizeof ret_target->host, "%.*s", SLICE_ARG(host));
-        snprintf(ret_target->address, sizeof ret_target->address, "%s%.*s%s:%.*s", v6 ? "[" : "", SLICE_ARG(host), v6 ? "]" : "",
-                 SLICE_ARG(port));
+                            SLICE_ARG(text));
+        TRY(check_address(slice_from(ret_target->address), e));
+        if (has_port || bracket)
+                slice_cut(&rest, bracket ? ']' : ':', &host);
+        snprintf(ret_target->host, ADDRESS_MAX, "%.*s", SLICE_ARG(host));
         return OK;
 }
 
