@@ -154,6 +154,7 @@ static bool parse_mapping(struct slice line, struct mapping *ret_mapping)
 static void give_back_mapping(const struct mapping *mapping, struct slice anonymous_kb)
 {
         if (mapping->droppable && slice_eq(slice_trim(anonymous_kb), S("0 kB")))
+                /* NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel tells it as a number */
                 madvise((void *)(uintptr_t)mapping->from, (size_t)(mapping->to - mapping->from), MADV_DONTNEED);
 }
 
