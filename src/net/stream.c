@@ -6,12 +6,10 @@
 #include "net/tls_internal.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
@@ -287,12 +285,17 @@ void stream_event(struct stream *stream, unsigned events)
                 stream->dead = true;
 }
 
+enum first_words { FIRST_NOTHING, FIRST_PLAIN_HTTP, FIRST_OTHER };
+
 /* A request line begins with a capital letter, a TLS record with 22 (RFC 8446, section 5.1). */
-static bool speaks_plain_http(struct stream *stream)
+static enum first_words first_words(struct stream *stream)
 {
         char first;
+        ssize_t got = recv(stream->fd, &first, 1, MSG_PEEK);
 
-        return recv(stream->fd, &first, 1, MSG_PEEK) == 1 && first >= 'A' && first <= 'Z';
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+                return FIRST_NOTHING;
+        return got == 1 && first >= 'A' && first <= 'Z' ? FIRST_PLAIN_HTTP : FIRST_OTHER;
 }
 
 enum stream_hello stream_handshake(struct stream *stream, struct err *e)
@@ -300,10 +303,17 @@ enum stream_hello stream_handshake(struct stream *stream, struct err *e)
         ssize_t status;
         int result;
 
-        if (SSL_in_before(stream->ssl) && speaks_plain_http(stream)) {
-                SSL_free(TAKE_PTR(stream->ssl));
-                stream->handshaken = true;
-                return STREAM_HELLO_PLAIN_HTTP;
+        /* OpenSSL leaves its first state at the first call, with bytes or without: it is not called before some have come. */
+        if (SSL_in_before(stream->ssl)) {
+                enum first_words words = first_words(stream);
+
+                if (words == FIRST_NOTHING)
+                        return STREAM_HELLO_AGAIN;
+                if (words == FIRST_PLAIN_HTTP) {
+                        SSL_free(TAKE_PTR(stream->ssl));
+                        stream->handshaken = true;
+                        return STREAM_HELLO_PLAIN_HTTP;
+                }
         }
         tls_begin(stream, 0);
         result = SSL_do_handshake(stream->ssl);
@@ -362,13 +372,6 @@ ssize_t stream_read(struct stream *stream, void *bytes, size_t n)
 bool stream_has_unsent(const struct stream *stream)
 {
         return stream->unsent.n > 0;
-}
-
-size_t stream_queued(const struct stream *stream)
-{
-        int n;
-
-        return ioctl(stream->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 ssize_t stream_flush(struct stream *stream)
