@@ -123,7 +123,7 @@ RESULT upload_post(struct http_request *rq, struct http_response *rs, struct err
         TRY(choose_algorithm(rq, digest.p ? &upload->want : NULL, &algorithm, e));
         TRY(push_begin(registry_of(rq), repository, algorithm, &upload->push, e));
         if (digest.p && is_single_post(rq, &upload->want))
-                return OK;              /* the body follows, upload_post_finish() answers */
+                return push_check_room(upload->push, rq->length, e);    /* the body follows, upload_post_finish() answers */
 
         http_response_empty(rs, 202);
         session_headers(rq, rs, upload->push);
@@ -215,7 +215,7 @@ RESULT upload_patch(struct http_request *rq, struct http_response *rs, struct er
         TRY(upload_request_new(rq, &upload, e));
         TRY(resume(rq, upload, e));
         check_order(rq, rs, upload);
-        return OK;
+        return push_check_room(upload->push, rq->length, e);
 }
 
 RESULT upload_patch_finish(struct http_request *rq, struct http_response *rs, struct err *e)
@@ -240,7 +240,7 @@ RESULT upload_put(struct http_request *rq, struct http_response *rs, struct err 
         TRY(digest_parse(digest, &upload->want, e));
         TRY(resume(rq, upload, e));
         check_order(rq, rs, upload);
-        return OK;
+        return push_check_room(upload->push, rq->length, e);
 }
 
 RESULT upload_put_finish(struct http_request *rq, struct http_response *rs, struct err *e)

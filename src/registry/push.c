@@ -218,15 +218,21 @@ static RESULT keep_in_memory(struct push *push, struct slice bytes, struct err *
         return OK;
 }
 
-RESULT push_write(struct push *push, struct slice bytes, struct err *e)
+RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e)
 {
         uint64_t max = push->registry->upload_bytes_max;
 
-        if (bytes.n == 0)
-                return OK;
-        if (max && (bytes.n > max || push->received > max - bytes.n))
+        if (max && (bytes > max || push->received > max - bytes))
                 return FAIL(e, ERR_LIMIT, 0, "the blob is larger than the %llu bytes that this registry takes",
                             (unsigned long long)max);
+        return OK;
+}
+
+RESULT push_write(struct push *push, struct slice bytes, struct err *e)
+{
+        if (bytes.n == 0)
+                return OK;
+        TRY(push_check_room(push, bytes.n, e));
         if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
                 TRY(keep_in_memory(push, bytes, e));
         } else {
