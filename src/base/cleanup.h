@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
+#define _guard_(fn) __attribute__((cleanup(fn), unused))       /* of a lock: only its end matters */
 
 static inline void cleanup_fd(int *fd)
 {

@@ -366,7 +366,7 @@ static RESULT read_index(const json_t *root, struct arena *arena, struct manifes
 RESULT manifest_parse(struct slice content_type, struct slice body, struct arena *arena, struct manifest *ret_manifest,
                       struct err *e)
 {
-        _cleanup_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
+        _guard_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
         _cleanup_json_ json_t *root = NULL;
         struct manifest m = { 0 };
         enum manifest_kind kind = KIND_IMAGE;
@@ -406,7 +406,7 @@ static RESULT read_referrer(const json_t *entry, struct arena *arena, struct ref
 RESULT index_referrers_parse(struct slice body, struct arena *arena, struct referrer **ret_referrers, size_t *ret_count,
                              struct err *e)
 {
-        _cleanup_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
+        _guard_(end_parsing) pthread_mutex_t *lock = begin_parsing(body);
         _cleanup_json_ json_t *root = NULL;
         const json_t *manifests;
         struct referrer *referrers;

@@ -2,7 +2,7 @@
  * place. See blob.h for the order of the durable steps. */
 #include "base/fs.h"
 #include "base/rand.h"
-#include "store/blob/internal.h"
+#include "store/blob/blob.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,11 +12,19 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+struct blob_store {
+        char *data_dir;         /* owned */
+};
+
 struct blob_upload {
         struct blob_store *store;       /* borrowed, outlives its uploads */
         struct upload_id id;
         int fd;                         /* owned */
         uint64_t size;
+};
+
+struct path {
+        char s[PATH_MAX];
 };
 
 /* --- Paths ------------------------------------------------------------------------------------------------------------ */
@@ -37,7 +45,7 @@ static struct path upload_path(const struct blob_store *store, const struct uplo
         return path;
 }
 
-struct path algorithm_folder(const struct blob_store *store, const char *algorithm)
+static struct path algorithm_folder(const struct blob_store *store, const char *algorithm)
 {
         struct path path;
 
@@ -45,7 +53,7 @@ struct path algorithm_folder(const struct blob_store *store, const char *algorit
         return path;
 }
 
-struct path object_path(const struct blob_store *store, const struct digest *digest, const struct upload_id *id)
+static struct path object_path(const struct blob_store *store, const struct digest *digest, const struct upload_id *id)
 {
         struct digest_text text = digest_format(digest);
         char *hex = strchr(text.s, ':');

@@ -278,7 +278,7 @@ RESULT db_change(struct db *db, enum statement statement, struct values values, 
 RESULT db_find(struct db *db, enum statement statement, struct values values, bool *ret_found, int64_t *ret_number, struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
-        bool more;
+        bool more = false;
 
         TRY(db_query(db, statement, values, &rows, e));
         TRY(rows_next(&rows, &more, e));
