@@ -229,21 +229,29 @@ static void check_store(struct report *report)
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */
 
+static void check_all(struct report *report)
+{
+        good("settings", *report->settings->config ? report->settings->config : "no file");
+        check_folder(report);
+        check_running(report);
+        check_descriptors(report);
+        check_addresses(report);
+        check_certificate(report);
+        check_store(report);
+        cleanup_fd(&report->lock_fd);
+}
+
 static RESULT run(const struct invocation *in, int *ret_status, struct err *e)
 {
         _cleanup_(settings_freep) struct settings *settings = NULL;
         struct report report = { .lock_fd = -1 };
 
-        TRY(settings_load(&in->settings, &settings, e));
-        report.settings = settings;
-        good("settings", *settings->config ? settings->config : "no file");
-        check_folder(&report);
-        check_running(&report);
-        check_descriptors(&report);
-        check_addresses(&report);
-        check_certificate(&report);
-        check_store(&report);
-        cleanup_fd(&report.lock_fd);
+        if (settings_load(&in->settings, &settings, e).ok) {
+                report.settings = settings;
+                check_all(&report);
+        } else {
+                wrong(&report, "settings", e->message, "correct it there; orlop help serve tells what is allowed");
+        }
         if (report.wrong)
                 printf("%u %s wrong\n", report.wrong, report.wrong == 1 ? "thing is" : "things are");
         *ret_status = report.wrong ? 1 : 0;
