@@ -5,6 +5,7 @@
 #include "cli/service.h"
 #include "net/names.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -65,14 +66,20 @@ static bool client_address(struct http_server *server, char ret_text[static LINE
 
 /* --- For a person ----------------------------------------------------------------------------------------------------- */
 
-static void put_lines_to_copy(struct buf *b, const char *address, bool tls)
+static void put_lines_to_copy(struct buf *b, const char *address)
 {
         buf_printf(b, "\nTo push an image and pull it again, on this machine:\n\n"
                       "  docker tag IMAGE %s/IMAGE\n  docker push %s/IMAGE\n  docker pull %s/IMAGE\n\n"
                       "  podman push --tls-verify=false IMAGE %s/IMAGE\n  podman pull --tls-verify=false %s/IMAGE\n",
                    address, address, address, address, address);
-        if (tls)
-                buf_put(b, S("\nOther machines have to trust the certificate: orlop trust prints the commands.\n"));
+}
+
+static void put_trust(struct buf *b, const struct settings *settings)
+{
+        bool elsewhere = settings->sources[SETTING_ID_data] != SOURCE_DEFAULT;
+
+        buf_printf(b, "\nOther machines have to trust the authority. For the commands that they need:\n\n  %s trust%s%s\n",
+                   program_invocation_name, elsewhere ? " --data " : "", elsewhere ? settings->data : "");
 }
 
 static void put_greeting(const struct announcement *a, const struct addresses *addresses, struct buf *b)
@@ -87,7 +94,9 @@ static void put_greeting(const struct announcement *a, const struct addresses *a
         if (*a->identity->ca_fingerprint)
                 buf_printf(b, "  authority    SHA-256 %s\n", a->identity->ca_fingerprint);
         if (client_address(a->server, address))
-                put_lines_to_copy(b, address, *a->identity->ca_fingerprint);
+                put_lines_to_copy(b, address);
+        if (*a->identity->ca_fingerprint)
+                put_trust(b, a->settings);
         if (isatty(STDIN_FILENO))
                 buf_put(b, S("\nCtrl-C stops it.\n"));
 }
