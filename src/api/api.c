@@ -253,6 +253,19 @@ void api_digest_headers(struct http_request *rq, struct http_response *rs, const
         rs->etag = api_text(rq, "\"%.*s\"", SLICE_ARG(text));
 }
 
+static void release_object(void *object)
+{
+        registry_object_unref(object);
+}
+
+void api_use_object(struct http_response *rs, struct registry_object *object)
+{
+        rs->release = release_object;
+        rs->release_arg = object;
+        rs->etag = object->etag;
+        http_response_header(rs, S("Docker-Content-Digest"), object->digest);
+}
+
 RESULT api_answer_buf(struct http_response *rs, int status, struct slice content_type, struct buf *body, struct err *e)
 {
         if (!buf_ok(body))

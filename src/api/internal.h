@@ -50,6 +50,8 @@ RESULT api_page_size(const struct http_request *rq, size_t *ret_n, struct err *e
 
 /* Docker-Content-Digest and ETag. */
 void api_digest_headers(struct http_request *rq, struct http_response *rs, const struct digest *digest);
+/* The same headers, of an object from memory; the response takes the reference. */
+void api_use_object(struct http_response *rs, struct registry_object *object);
 /* Takes the buffer's bytes. ERR_NOMEM: it became too large. */
 RESULT api_answer_buf(struct http_response *rs, int status, struct slice content_type, struct buf *body, struct err *e);
 /* Link: <target>; rel="next" */
@@ -67,6 +69,7 @@ extern const struct http_route api_route_table[];
 extern const size_t api_route_count;
 
 /* The handlers, by file; routes.c has the table. */
+bool blob_now(struct http_request *rq, struct http_response *rs);
 RESULT blob_head(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT blob_get(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT blob_delete(struct http_request *rq, struct http_response *rs, struct err *e);
@@ -83,7 +86,7 @@ RESULT upload_write(struct http_request *rq, struct slice bytes, struct err *e);
 void upload_broken(struct http_request *rq);
 void upload_fini(struct http_request *rq);
 
-RESULT manifest_head(struct http_request *rq, struct http_response *rs, struct err *e);
+bool manifest_now(struct http_request *rq, struct http_response *rs);
 RESULT manifest_get(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT manifest_put(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT manifest_delete(struct http_request *rq, struct http_response *rs, struct err *e);

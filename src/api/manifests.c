@@ -3,37 +3,36 @@
 #include "api/internal.h"
 
 /* A manifest that was asked for by its digest never changes; one that was asked for by a tag may be another in a moment. */
-static void manifest_headers(struct http_request *rq, struct http_response *rs, const struct meta_manifest *manifest)
+static struct slice cache_control(const struct http_request *rq)
 {
-        bool by_digest = memchr(rq->params[1].p, ':', rq->params[1].n) != NULL;
-
-        api_digest_headers(rq, rs, &manifest->digest);
-        http_response_header(rs, S("Cache-Control"), by_digest ? S("max-age=31536000, immutable") : S("no-cache"));
+        return memchr(rq->params[1].p, ':', rq->params[1].n) ? S("max-age=31536000, immutable") : S("no-cache");
 }
 
-RESULT manifest_head(struct http_request *rq, struct http_response *rs, struct err *e)
+/* GET and HEAD, from memory. */
+bool manifest_now(struct http_request *rq, struct http_response *rs)
 {
-        struct slice repository;
-        struct meta_manifest manifest;
+        struct registry_object *object = registry_manifest_now(registry_of(rq), rq->params[0], rq->params[1]);
 
-        TRY(api_repository(rq, &repository, e));
-        TRY(registry_manifest_get(registry_of(rq), repository, rq->params[1], false, rq->arena, &manifest, e));
-
-        http_response_file(rs, 200, manifest.media_type, -1, manifest.size);
-        manifest_headers(rq, rs, &manifest);
-        return OK;
+        if (!object)
+                return false;
+        http_response_bytes(rs, 200, object->media_type, object->bytes);
+        api_use_object(rs, object);
+        http_response_header(rs, S("Cache-Control"), cache_control(rq));
+        return true;
 }
 
+/* GET and HEAD. */
 RESULT manifest_get(struct http_request *rq, struct http_response *rs, struct err *e)
 {
         struct slice repository;
         struct meta_manifest manifest;
 
         TRY(api_repository(rq, &repository, e));
-        TRY(registry_manifest_get(registry_of(rq), repository, rq->params[1], true, rq->arena, &manifest, e));
+        TRY(registry_manifest_get(registry_of(rq), repository, rq->params[1], rq->arena, &manifest, e));
 
         http_response_bytes(rs, 200, manifest.media_type, manifest.payload);
-        manifest_headers(rq, rs, &manifest);
+        api_digest_headers(rq, rs, &manifest.digest);
+        http_response_header(rs, S("Cache-Control"), cache_control(rq));
         return OK;
 }
 

@@ -6,8 +6,8 @@ const struct http_route api_route_table[] = {
         { HTTP_GET | HTTP_HEAD, "/v2/_catalog", ACTION_CATALOG, BODY_NONE, .begin = catalog_list },
 
         /* "Pulling blobs", "Deleting Blobs" */
-        { HTTP_HEAD, "/v2/{name...}/blobs/{digest}", ACTION_PULL, BODY_NONE, .begin = blob_head },
-        { HTTP_GET, "/v2/{name...}/blobs/{digest}", ACTION_PULL, BODY_NONE, .begin = blob_get },
+        { HTTP_HEAD, "/v2/{name...}/blobs/{digest}", ACTION_PULL, BODY_NONE, .try_now = blob_now, .begin = blob_head },
+        { HTTP_GET, "/v2/{name...}/blobs/{digest}", ACTION_PULL, BODY_NONE, .try_now = blob_now, .begin = blob_get },
         { HTTP_DELETE, "/v2/{name...}/blobs/{digest}", ACTION_DELETE, BODY_NONE, .begin = blob_delete },
 
         /* "Pushing blobs" */
@@ -22,8 +22,8 @@ const struct http_route api_route_table[] = {
         { HTTP_DELETE, "/v2/{name...}/blobs/uploads/{id}", ACTION_PUSH, BODY_NONE, .begin = upload_delete, .fini = upload_fini },
 
         /* "Pulling manifests", "Pushing Manifests", "Deleting Manifests" */
-        { HTTP_HEAD, "/v2/{name...}/manifests/{reference}", ACTION_PULL, BODY_NONE, .begin = manifest_head },
-        { HTTP_GET, "/v2/{name...}/manifests/{reference}", ACTION_PULL, BODY_NONE, .begin = manifest_get },
+        { HTTP_GET | HTTP_HEAD, "/v2/{name...}/manifests/{reference}", ACTION_PULL, BODY_NONE, .try_now = manifest_now,
+          .begin = manifest_get },
         { HTTP_PUT, "/v2/{name...}/manifests/{reference}", ACTION_PUSH, BODY_WHOLE, .finish = manifest_put },
         { HTTP_DELETE, "/v2/{name...}/manifests/{reference}", ACTION_DELETE, BODY_NONE, .begin = manifest_delete },
 

@@ -3,11 +3,15 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 128 * 1024, LINE_USUAL_BYTES = 512, CUT_LENGTH = 3 };  /* some twenty values of which every byte is escaped */
+enum { LINE_MAX_BYTES = 128 * 1024, LINE_USUAL_BYTES = 512, CUT_LENGTH = 3, LOG_KEEP_BYTES = 32 * 1024 };
+/* LINE_MAX_BYTES: some twenty values of which every byte is escaped */
 
 static _Atomic int log_level = LOG_INFO;
 static _Atomic int log_format = LOG_TEXT;
@@ -177,6 +181,100 @@ void log_format_line(struct buf *b, enum log_format format, enum log_level level
                 put_text_line(b, level, message, fields);
 }
 
+/* --- Gathering -------------------------------------------------------------------------------------------------------- */
+
+static _Thread_local struct gathered {
+        bool on;
+        struct buf lines;
+        uint64_t lost;
+} gathered;
+
+/* Could writing block? A pipe that says it is writable takes PIPE_BUF bytes at once (POSIX, write()). */
+static bool may_block(void)
+{
+        static _Atomic int known = -1;
+        struct stat st;
+
+        if (known < 0)
+                known = fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+        return known;
+}
+
+static bool is_writable(void)
+{
+        struct pollfd ask = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+        return poll(&ask, 1, 0) == 1 && (ask.revents & POLLOUT);
+}
+
+/* Whole lines, as many as fit into `max`; one that is longer goes alone. */
+static size_t lines_within(struct slice lines, size_t max)
+{
+        const char *end = lines.n <= max ? lines.p + lines.n - 1 : memrchr(lines.p, '\n', max);
+
+        if (!end)
+                end = memchr(lines.p, '\n', lines.n);
+        return (size_t)(end - lines.p) + 1;
+}
+
+static void note_lost(void)
+{
+        uint64_t lost = gathered.lost;
+
+        if (lost == 0 || gathered.lines.n > 0)
+                return;
+        gathered.lost = 0;
+        log_event(LOG_WARN, "log lines were lost: their reader does not keep up", LOG_U("lines", lost));
+}
+
+void log_flush(void)
+{
+        while (gathered.lines.n) {
+                size_t n = gathered.lines.n;
+
+                if (may_block()) {
+                        if (!is_writable())
+                                return;
+                        n = lines_within(buf_slice(&gathered.lines), PIPE_BUF);
+                }
+                write_line((struct slice){ gathered.lines.p, n });
+                buf_consume(&gathered.lines, n);
+        }
+        if (gathered.lines.capacity > LOG_KEEP_BYTES)
+                buf_fini(&gathered.lines);
+        note_lost();
+}
+
+void log_gather(void)
+{
+        gathered.on = true;
+        gathered.lines = BUF_INIT(LOG_GATHER_MAX);
+}
+
+void log_gather_end(void)
+{
+        log_flush();
+        buf_fini(&gathered.lines);
+        gathered.on = false;
+}
+
+static void put_out(struct slice line)
+{
+        if (!gathered.on) {
+                write_line(line);
+                return;
+        }
+        if (line.n > LOG_GATHER_MAX - gathered.lines.n) {
+                gathered.lost++;
+                return;
+        }
+        buf_put(&gathered.lines, line);
+        if (!buf_ok(&gathered.lines)) {         /* no memory */
+                gathered.lost++;
+                gathered.lines.failed = false;
+        }
+}
+
 void log_fields(enum log_level level, const char *message, const struct log_field *fields)
 {
         struct buf b = BUF_INIT(LINE_MAX_BYTES);
@@ -189,6 +287,6 @@ void log_fields(enum log_level level, const char *message, const struct log_fiel
                 log_format_line(&b, (enum log_format)log_format, level, message, &(struct log_field){ .name = NULL });
         }
         buf_put_char(&b, '\n');
-        write_line(buf_slice(&b));
+        put_out(buf_slice(&b));
         buf_fini(&b);
 }

@@ -31,7 +31,8 @@ struct command;
 struct invocation {
         const struct command *command;
         struct settings_input settings;         /* the flags that are settings, and the environment */
-        char *const *arguments;                 /* the words that are no options; borrowed */
+        struct settings_flag *flags;            /* owned: settings.flags */
+        const char **arguments;                 /* owned, the words borrowed: those that are no options */
         size_t argument_count;
         const char *values[COMMAND_OPTIONS_MAX];/* of command->options, in their order; NULL: not given */
 };

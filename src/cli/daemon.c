@@ -1,7 +1,8 @@
 /* Start, run, reload, stop.
  *
- * The main thread waits for three things: a signal, the time to look at the certificate, and the clock being set (a certificate
- * that was good may have ended then). Everything else happens on the server's threads. */
+ * The main thread waits for a signal, for the time to look at the certificate, and for the clock being set (a certificate that was
+ * good may have ended then). Now and then it sees whether nobody asks for anything, and gives memory back. Everything else
+ * happens on the server's threads. */
 #include "cli/daemon.h"
 
 #include "api/api.h"
@@ -22,6 +23,7 @@
 
 /* Descriptors that are no connections': the database, locks, loops, a listener or two. */
 enum { DESCRIPTORS_RESERVED = 256, DESCRIPTORS_PER_CONNECTION = 2 };
+enum { QUIET_MS = 5000 };
 
 struct daemon {
         const struct settings_input *input;     /* borrowed */
@@ -29,6 +31,7 @@ struct daemon {
         struct settings *settings;              /* the current ones */
         uint64_t descriptors_max;
         int lock_fd, signal_fd, timer_fd;
+        uint64_t requests_seen, requests_given_back;    /* the server's count when we last looked, and when memory was given back */
         struct certificates *certificates;      /* owned, like all below; made in this order, freed in the other */
         struct registry *registry;
         struct pool *pool;
@@ -99,7 +102,8 @@ static RESULT take_folder(struct daemon *d, struct err *e)
 static RESULT open_rooms(struct daemon *d, struct err *e)
 {
         const struct settings *s = d->settings;
-        struct registry_config registry = { .data_dir = s->data, .upload_bytes_max = s->max_upload_bytes };
+        struct registry_config registry = { .data_dir = s->data, .upload_bytes_max = s->max_upload_bytes,
+                                            .cache_bytes = (size_t)s->cache_bytes };
         struct api_config api = { .version = ORLOP_VERSION, .cors_origin = *s->cors_origin ? s->cors_origin : NULL,
                                   .policy = policy_of(s) };
 
@@ -313,13 +317,30 @@ static void take_time(struct daemon *d)
         wind_timer(d);
 }
 
+/* Once after each time of work: no request came since the last look, and none runs. */
+static void take_quiet(struct daemon *d)
+{
+        struct http_server_stats stats;
+
+        http_server_stats(d->server, &stats);
+        if (stats.requests_total == d->requests_seen && stats.requests_running == 0 &&
+            stats.requests_total != d->requests_given_back) {
+                process_give_back();
+                d->requests_given_back = stats.requests_total;
+        }
+        d->requests_seen = stats.requests_total;
+}
+
 void daemon_run(struct daemon *d)
 {
         for (;;) {
                 struct pollfd fds[] = { { d->signal_fd, POLLIN, 0 }, { d->timer_fd, POLLIN, 0 } };
+                int ready = poll(fds, ARRAY_LEN(fds), QUIET_MS);
 
-                if (poll(fds, ARRAY_LEN(fds), -1) < 0)
-                        continue;       /* EINTR: a debugger, a stop and continue */
+                if (ready == 0)
+                        take_quiet(d);
+                if (ready <= 0)
+                        continue;       /* or EINTR: a debugger, a stop and continue */
                 if (fds[0].revents && !take_signal(d))
                         break;
                 if (fds[1].revents)

@@ -71,13 +71,6 @@ static RESULT find_command(const char *word, const struct command **ret_command,
 
 /* --- Its options and arguments ---------------------------------------------------------------------------------------- */
 
-/* `at` walks over the words that are left. */
-struct words {
-        char *const *at;
-        struct settings_flag *flags;    /* in->settings.flags, where they are written */
-        char **arguments;
-};
-
 static RESULT refuse_option(const struct command *command, struct slice name, struct err *e)
 {
         struct nearest near = NEAREST_INIT(name);
@@ -93,17 +86,17 @@ static RESULT refuse_option(const struct command *command, struct slice name, st
 }
 
 /* The value behind "=" or in the next word. */
-static RESULT take_value(struct words *words, const char *name, const char *stands_for, const char **value, struct err *e)
+static RESULT take_value(char *const **words, const char *name, const char *stands_for, const char **value, struct err *e)
 {
         if (*value)
                 return OK;
-        if (!words->at[1])
+        if (!(*words)[1])
                 return FAIL(e, ERR_INVALID, 0, "--%s needs a value: --%s %s", name, name, stands_for);
-        *value = *++words->at;
+        *value = *++*words;
         return OK;
 }
 
-static RESULT take_own_option(struct invocation *in, struct words *words, size_t index, const char *value, struct err *e)
+static RESULT take_own_option(struct invocation *in, char *const **words, size_t index, const char *value, struct err *e)
 {
         const struct command_option *option = &in->command->options[index];
 
@@ -115,60 +108,62 @@ static RESULT take_own_option(struct invocation *in, struct words *words, size_t
         return OK;
 }
 
-static RESULT take_option(struct invocation *in, struct words *words, struct err *e)
+static RESULT take_option(struct invocation *in, char *const **words, struct err *e)
 {
         const char *value;
-        struct slice name = split_option(*words->at, &value);
+        struct slice name = split_option(**words, &value);
         size_t own = find_option(in->command, name);
         const struct setting *row = in->command->takes_settings ? settings_find(name) : NULL;
 
-        if (!slice_starts(slice_from(*words->at), S("--")) || (own == COMMAND_OPTIONS_MAX && !row))
+        if (!slice_starts(slice_from(**words), S("--")))
                 return refuse_option(in->command, name, e);
         if (own < COMMAND_OPTIONS_MAX)
                 return take_own_option(in, words, own, value, e);
+        if (!row)
+                return refuse_option(in->command, name, e);
         if (row->type == SETTING_BOOL)
                 value = value ? value : "true";
         else
                 TRY(take_value(words, row->name, row->value, &value, e));
-        words->flags[in->settings.flag_count++] = (struct settings_flag){ (enum setting_id)(row - settings_table), value };
+        in->flags[in->settings.flag_count++] = (struct settings_flag){ (enum setting_id)(row - settings_table), value };
         return OK;
 }
 
-static RESULT take_argument(struct invocation *in, struct words *words, struct err *e)
+static RESULT take_argument(struct invocation *in, const char *word, struct err *e)
 {
         if (in->argument_count == in->command->arguments_max)
                 return FAIL(e, ERR_INVALID, 0, "orlop %s does not take the word \"%s\"; its usage is: orlop %s%s%s", in->command->name,
-                            *words->at, in->command->name, *in->command->arguments ? " " : "", in->command->arguments);
-        words->arguments[in->argument_count++] = *words->at;
+                            word, in->command->name, *in->command->arguments ? " " : "", in->command->arguments);
+        in->arguments[in->argument_count++] = word;
         return OK;
 }
 
 /* --help anywhere becomes "help COMMAND". */
-static void turn_into_help(struct invocation *in, struct words *words)
+static void turn_into_help(struct invocation *in)
 {
-        words->arguments[0] = (char *)(uintptr_t)in->command->name;     /* only read */
+        in->arguments[0] = in->command->name;
         in->argument_count = 1;
         in->command = commands_find(S("help"));
         memset(in->values, 0, sizeof in->values);
 }
 
-static RESULT take_words(struct invocation *in, struct words *words, struct err *e)
+static RESULT take_words(struct invocation *in, char *const *words, struct err *e)
 {
         bool options = true;
 
-        for (; *words->at; words->at++) {
-                const char *word = *words->at;
+        for (; *words; words++) {
+                const char *word = *words;
 
                 if (options && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)) {
-                        turn_into_help(in, words);
+                        turn_into_help(in);
                         return OK;
                 }
                 if (options && strcmp(word, "--") == 0)
                         options = false;
                 else if (options && word[0] == '-' && word[1])
-                        TRY(take_option(in, words, e));
+                        TRY(take_option(in, &words, e));
                 else
-                        TRY(take_argument(in, words, e));
+                        TRY(take_argument(in, word, e));
         }
         return OK;
 }
@@ -185,22 +180,18 @@ static size_t count(char *const *words)
 RESULT invocation_parse(char *const *argv, char *const *environment, struct invocation *ret_in, struct err *e)
 {
         struct invocation in = { .settings.environment = environment };
-        struct words words = { .at = argv };
         size_t n = count(argv);
 
         if (n < 2)
                 return FAIL(e, ERR_INVALID, 0, "a command is needed, such as: orlop serve (see orlop help)");
         TRY(find_command(argv[1], &in.command, e));
-        words.flags = calloc(n, sizeof *words.flags);
-        words.arguments = calloc(n, sizeof *words.arguments);
-        words.at = argv + 2;
-        in.settings.flags = words.flags;
-        in.arguments = words.arguments;
-        if (!words.flags || !words.arguments) {
+        in.settings.flags = in.flags = calloc(n, sizeof *in.flags);
+        in.arguments = calloc(n, sizeof *in.arguments);
+        if (!in.flags || !in.arguments) {
                 invocation_fini(&in);
                 return FAIL(e, ERR_NOMEM, 0, "too little memory for the command line");
         }
-        if (!take_words(&in, &words, e).ok) {
+        if (!take_words(&in, argv + 2, e).ok) {
                 invocation_fini(&in);
                 return FAILED;
         }
@@ -210,8 +201,8 @@ RESULT invocation_parse(char *const *argv, char *const *environment, struct invo
 
 void invocation_fini(struct invocation *in)
 {
-        free((void *)(uintptr_t)in->settings.flags);
-        free((void *)(uintptr_t)in->arguments);
+        free(in->flags);
+        free(in->arguments);
         *in = (struct invocation){ .command = NULL };
 }
 
@@ -225,6 +216,7 @@ int cli_main(char *const *argv, char *const *environment)
                 fprintf(stderr, "orlop: %s\n", e.message);
                 return 2;
         }
+        CHECK(in.command);
         if (!in.command->run(&in, &status, &e).ok) {
                 fprintf(stderr, "orlop: %s\n", e.message);
                 return e.code == ERR_INVALID ? 2 : 1;

@@ -135,29 +135,44 @@ static bool hex_to_u64(struct slice text, uint64_t *ret_number)
 }
 
 /* "7f1c00000000-7f1c00200000 r-xp 00000000 08:01 1234   /lib/libcrypto.so.3" */
-static void give_back_mapping(struct slice line)
-{
-        struct slice path = line, from_text, to_text, mode;
+struct mapping {
         uint64_t from, to;
+        bool droppable;         /* a file's, and never written through this mapping */
+};
 
-        if (!slice_cut(&line, '-', &from_text) || !slice_cut(&line, ' ', &to_text) || !slice_cut(&line, ' ', &mode) ||
-            !slice_eq(mode, S("r-xp")) || !memchr(path.p, '/', path.n) || !hex_to_u64(from_text, &from) || !hex_to_u64(to_text, &to))
-                return;
-        madvise((void *)(uintptr_t)from, (size_t)(to - from), MADV_DONTNEED);   /* never written to, so the file still has it */
+static bool parse_mapping(struct slice line, struct mapping *ret_mapping)
+{
+        struct slice rest = line, from, to, mode;
+
+        if (!slice_cut(&rest, '-', &from) || !slice_cut(&rest, ' ', &to) || !slice_cut(&rest, ' ', &mode) || mode.n != 4)
+                return false;
+        ret_mapping->droppable = mode.p[1] == '-' && mode.p[3] == 'p' && memchr(rest.p, '/', rest.n);
+        return hex_to_u64(from, &ret_mapping->from) && hex_to_u64(to, &ret_mapping->to);
+}
+
+/* Pages of our own in a mapping (relocations that became read-only, a debugger's breakpoints) are nowhere else and must stay. */
+static void give_back_mapping(const struct mapping *mapping, struct slice anonymous_kb)
+{
+        if (mapping->droppable && slice_eq(slice_trim(anonymous_kb), S("0 kB")))
+                /* NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel tells it as a number */
+                madvise((void *)(uintptr_t)mapping->from, (size_t)(mapping->to - mapping->from), MADV_DONTNEED);
 }
 
 void process_give_back(void)
 {
-        _cleanup_(buf_fini) struct buf maps = BUF_INIT(MAPS_MAX), status = BUF_INIT(MAPS_MAX);
+        _cleanup_(buf_fini) struct buf maps = BUF_INIT(MAPS_MAX);
+        struct mapping mapping = { .droppable = false }, next;
         struct slice rest, line;
         struct err unused;
 
         malloc_trim(0);
-        /* A debugger writes its breakpoints there. */
-        if (!fs_read_file("/proc/self/status", &status, &unused).ok || !strstr(buf_cstr(&status), "TracerPid:\t0\n") ||
-            !fs_read_file("/proc/self/maps", &maps, &unused).ok)
+        if (!fs_read_file("/proc/self/smaps", &maps, &unused).ok)
                 return;
         rest = buf_slice(&maps);
-        while (slice_next(&rest, '\n', &line))
-                give_back_mapping(line);
+        while (slice_next(&rest, '\n', &line)) {
+                if (slice_starts(line, S("Anonymous:")))
+                        give_back_mapping(&mapping, slice_skip(line, strlen("Anonymous:")));
+                else if (parse_mapping(line, &next))
+                        mapping = next;
+        }
 }

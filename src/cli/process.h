@@ -19,6 +19,6 @@ RESULT process_take_signals(int *ret_fd, struct err *e);
 /* From here on SIGTERM and SIGINT end the process at once. */
 void process_release_signals(void);
 
-/* Gives memory back that only the start needed: free heap, and the pages of program and libraries, which the kernel maps again
- * as they are used. (Setting TLS up runs through megabytes of OpenSSL that serving never sees again.) */
+/* Gives memory back that is not in use: free heap, and the mapped pages of program and libraries, which the kernel maps again as
+ * they are needed, without the disk. (Setting TLS up runs through megabytes of OpenSSL that serving never sees again.) Any thread. */
 void process_give_back(void);

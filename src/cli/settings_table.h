@@ -50,6 +50,8 @@
           "Threads that serve connections; 0 is one for each core.") \
         X(workers, "workers", INTEGER, "N", "32", 1, 512, NETWORK, RESTART, NULL, \
           "Threads at most for work that waits for the disk; they are started when they are needed.") \
+        X(cache_bytes, "cache", BYTES, "SIZE", "16MiB", 0, TIB, NETWORK, RESTART, NULL, \
+          "Memory for manifests and small blobs that are asked for often.") \
         X(stop_timeout_ms, "stop-timeout", DURATION, "TIME", "30s", 0, DAY, NETWORK, LIVE, NULL, \
           "How long running transfers may take to finish when the registry is told to stop.") \
         \
@@ -73,7 +75,7 @@
           "Slowest rate at which a body may travel, in or out; 0 sets no limit.") \
         X(body_rate_window_ms, "body-rate-window", DURATION, "TIME", "30s", SECOND, HOUR, LIMITS, LIVE, NULL, \
           "Time over which --body-rate is measured.") \
-        X(max_ranges, "max-ranges", INTEGER, "N", "64", 1, 1000, LIMITS, LIVE, NULL, \
+        X(max_ranges, "max-ranges", INTEGER, "N", "1024", 1, 1024, LIMITS, LIVE, NULL, \
           "Ranges that one download may ask for; with more it gets the whole.") \
         X(max_page, "max-page", INTEGER, "N", "1000", 1, 10000, LIMITS, LIVE, NULL, \
           "Entries on one page of tags, repositories or referrers; who asks for more gets this many.") \

@@ -2,6 +2,7 @@
 #include "base/fs.h"
 #include "cli/command.h"
 #include "cli/running.h"
+#include "cli/settings_check.h"
 #include "net/authority.h"
 #include "net/certificate.h"
 
@@ -24,18 +25,27 @@ static struct slice port_of(const char *address)
         return slice_from(colon + 1);
 }
 
-/* Of the running registry, else of the settings. */
-static struct slice registry_port(const struct settings *settings, struct arena *arena)
+/* Where the registry listens: as the running one says, else as the settings say. */
+struct places {
+        const char *const *items;
+        size_t count;
+};
+
+static struct places places_of(const struct settings *settings, struct running *running, struct arena *arena)
 {
-        struct running running = { .count = 0 };
-        struct slice port = SLICE_NONE;
         struct err unused;
 
-        IGNORE(running_read(settings->data, arena, &running, &unused));        /* then the settings tell */
-        for (size_t i = 0; i < running.count && !port.p; i++)
-                port = port_of(running.addresses[i]);
-        for (size_t i = 0; i < settings->listen.count && !port.p; i++)
-                port = port_of(settings->listen.items[i]);
+        if (running_read(settings->data, arena, running, &unused).ok && running->count)
+                return (struct places){ running->addresses, running->count };
+        return (struct places){ settings->listen.items, settings->listen.count };
+}
+
+static struct slice registry_port(struct places places)
+{
+        struct slice port = SLICE_NONE;
+
+        for (size_t i = 0; i < places.count && !port.p; i++)
+                port = port_of(places.items[i]);
         return port.p ? port : S("5000");
 }
 
@@ -52,27 +62,23 @@ struct target {
         char address[ADDRESS_MAX];      /* as a client writes it: host and port */
 };
 
-/* HOST, HOST:PORT, IPV6, [IPV6] or [IPV6]:PORT */
+/* HOST, HOST:PORT, IPV6, [IPV6] or [IPV6]:PORT; `port` where the text has none. What passes is safe within a shell's quotes. */
 static RESULT parse_target(struct slice text, struct slice port, struct target *ret_target, struct err *e)
 {
-        struct slice host = text, rest;
-        bool v6 = names_is_ip(AF_INET6, text);
+        bool v6 = names_is_ip(AF_INET6, text), bracket = slice_starts(text, S("["));
+        bool has_port = !v6 && (bracket ? !slice_ends(text, S("]")) : text.n && memchr(text.p, ':', text.n));
+        struct slice rest = slice_skip(text, bracket), host = text;
 
-        if (!v6 && slice_starts(text, S("["))) {
-                rest = slice_skip(text, 1);
-                v6 = slice_cut(&rest, ']', &host) && names_is_ip(AF_INET6, host);
-                text = slice_starts(rest, S(":")) ? slice_skip(rest, 1) : rest;
-                port = rest.n ? text : port;
-        } else if (!v6 && memchr(text.p, ':', text.n)) {
-                slice_cut(&text, ':', &host);
-                port = text;
-        }
-        if (!v6 && !names_is_ip(AF_INET, host) && !names_is_dns(host))
+        if ((size_t)snprintf(ret_target->address, ADDRESS_MAX, "%s%.*s%s%s%.*s", v6 ? "[" : "", SLICE_ARG(text), v6 ? "]" : "",
+                             has_port ? "" : ":", SLICE_ARG(has_port ? SLICE_NONE : port)) >= ADDRESS_MAX)
+                return FAIL(e, ERR_INVALID, 0, "the address is longer than %d bytes", ADDRESS_MAX - 1);
+        if (text.n == 0 || slice_starts(text, S(":")) || slice_starts(text, S("unix:")))
                 return FAIL(e, ERR_INVALID, 0, "\"%.*s\" is not an address that a client could use: write HOST or HOST:PORT",
-                            SLICE_ARG(host));
-        snprintf(ret_target->host, sizeof ret_target->host, "%.*s", SLICE_ARG(host));
-        snprintf(ret_target->address, sizeof ret_target->address, "%s%.*s%s:%.*s", v6 ? "[" : "", SLICE_ARG(host), v6 ? "]" : "",
-                 SLICE_ARG(port));
+                            SLICE_ARG(text));
+        TRY(check_address(slice_from(ret_target->address), e));
+        if (has_port || bracket)
+                slice_cut(&rest, bracket ? ']' : ':', &host);
+        snprintf(ret_target->host, ADDRESS_MAX, "%.*s", SLICE_ARG(host));
         return OK;
 }
 
@@ -130,10 +136,11 @@ static void put_commands(struct buf *b, const struct target *target, struct slic
 
 /* --- Notes that keep a reader from a dead end -------------------------------------------------------------------------- */
 
-static bool listens_on_loopback_only(const struct settings *settings)
+static bool are_loopback_only(struct places places)
 {
-        for (size_t i = 0; i < settings->listen.count; i++) {
-                struct slice address = slice_from(settings->listen.items[i]);
+        for (size_t i = 0; i < places.count; i++) {
+                const char *scheme = strstr(places.items[i], "://");
+                struct slice address = slice_from(scheme ? scheme + 3 : places.items[i]);
 
                 if (!slice_starts(address, S("127.")) && !slice_starts(address, S("[::1]:")) && !slice_starts(address, S("localhost:")))
                         return false;
@@ -152,13 +159,13 @@ static bool holds_name(const char *path, const char *host)
         return X509_check_host(server, host, 0, 0, NULL) == 1 || X509_check_ip_asc(server, host, 0) == 1;
 }
 
-static void put_notes(struct buf *b, const struct settings *settings, const struct target *target, const char *server_path)
+static void put_notes(struct buf *b, struct places places, const struct target *target, const char *server_path)
 {
         if (!holds_name(server_path, target->host))
                 buf_printf(b, "\n# Note: the certificate does not hold the name %s yet; start the registry with --name %s.\n",
                            target->host, target->host);
-        if (listens_on_loopback_only(settings))
-                buf_put(b, S("\n# Note: by these settings the registry listens on its own machine only; --listen :5000 lets others in.\n"));
+        if (are_loopback_only(places))
+                buf_put(b, S("\n# Note: the registry listens on its own machine only; orlop serve --listen :5000 lets others in.\n"));
 }
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */
@@ -186,16 +193,19 @@ static RESULT run(const struct invocation *in, int *ret_status, struct err *e)
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(STRINGS_MAX);
         _cleanup_(buf_fini) struct buf ca_pem = BUF_INIT(AUTHORITY_PEM_MAX), text = BUF_INIT(TEXT_MAX);
         char host[ADDRESS_MAX], fingerprint[FINGERPRINT_TEXT_MAX], server_path[PATH_MAX];
+        struct running running = { .count = 0 };
+        struct places places;
         struct target target;
 
         TRY(settings_load(&in->settings, &settings, e));
         TRY(read_authority(settings, &ca_pem, e));
         TRY(authority_fingerprint(buf_slice(&ca_pem), fingerprint, e));
+        places = places_of(settings, &running, &arena);
         default_host(settings, host);
-        TRY(parse_target(slice_from(in->argument_count ? in->arguments[0] : host), registry_port(settings, &arena), &target, e));
+        TRY(parse_target(slice_from(in->argument_count ? in->arguments[0] : host), registry_port(places), &target, e));
         snprintf(server_path, sizeof server_path, "%s/tls/server.crt", settings->data);
         put_commands(&text, &target, buf_slice(&ca_pem), fingerprint);
-        put_notes(&text, settings, &target, server_path);
+        put_notes(&text, places, &target, server_path);
         *ret_status = 0;
         return command_print(&text, e);
 }

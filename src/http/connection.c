@@ -105,14 +105,17 @@ static void set_limit(struct connection *c)
                 timer_cancel(loop_timers(c->home->loop), &c->timer);
 }
 
-/* Did enough of the body travel since the last look? While a worker has it, the client is not to blame. */
+/* Did enough of the body travel since the last look? What the socket took is not what the peer took: its buffer may hold more than
+ * a slow client reads in that time. While a worker has the request, the client is not to blame. */
 static bool moves(struct connection *c)
 {
         const struct http_server *server = c->home->server;
         uint64_t least = server->body_rate_bytes * server->body_rate_window_ms / 1000;
-        bool enough = c->progress_bytes >= least || (c->exchange && c->exchange->working);
+        uint64_t queued = c->state == CONNECTION_SEND ? stream_queued(&c->stream) : 0;
+        bool enough = c->progress_bytes + c->queued_bytes >= least + queued || (c->exchange && c->exchange->working);
 
         c->progress_bytes = 0;
+        c->queued_bytes = queued;
         return enough;
 }
 
@@ -193,6 +196,15 @@ static void uncount(struct http_loop *home)
 {
         atomic_fetch_sub(&home->figures.assigned, 1);
         atomic_fetch_sub(&home->server->connections, 1);
+}
+
+enum step connection_go_on_later(struct connection *c)
+{
+        if (!c->again_posted) {
+                c->again_posted = true;
+                loop_post(c->home->loop, &c->again);
+        }
+        return STEP_WAIT;
 }
 
 static void discard(struct http_loop *home, int fd)
@@ -463,19 +475,18 @@ static enum step run_state(struct connection *c)
 void connection_run(struct connection *c)
 {
         enum connection_state before = c->state;
-        enum step step;
+        enum step step = STEP_GO_ON;
 
         idle_remove(c);
-        do
-                step = run_state(c);
-        while (step == STEP_GO_ON);
+        for (int turn = 0; step == STEP_GO_ON; turn++)
+                step = turn < TURN_STEPS ? run_state(c) : connection_go_on_later(c);
         if (c->state == CONNECTION_CLOSED)
                 return;
         if (c->state != before || c->state == CONNECTION_IDLE) {
-                c->progress_bytes = 0;
+                c->progress_bytes = c->queued_bytes = 0;
                 set_limit(c);
         }
-        if (c->state == CONNECTION_IDLE) {
+        if (c->state == CONNECTION_IDLE && c->in.n == 0) {
                 buf_fini(&c->in);
                 idle_add(c);
         }

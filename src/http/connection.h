@@ -40,7 +40,8 @@ enum {
         HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
         SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
         DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */
-        SEND_TURN_BYTES = 1024 * 1024,          /* then other connections of the loop have their turn */
+        TURN_BYTES = 1024 * 1024,               /* then other connections of the loop have their turn, */
+        TURN_STEPS = 64,                        /* and after so many changes of state */
         LINGER_MS = 5000,
         LOOPS_MAX = 64,
 };
@@ -74,6 +75,9 @@ enum connection_state {
 #undef X
 };
 
+/* A step's outcome: wait for an event, or look at the new state at once. */
+enum step { STEP_WAIT, STEP_GO_ON };
+
 struct http_loop;
 struct exchange;
 
@@ -86,6 +90,7 @@ struct connection {
         enum connection_state state;
         struct timer timer;
         uint64_t progress_bytes;                /* since the rate was looked at last */
+        uint64_t queued_bytes;                  /* what the socket had then, not taken by the peer yet */
         struct connection *previous, *next;     /* in home->connections, or home->dead */
         struct connection *idle_previous, *idle_next;   /* in home's list of idle ones, longest first */
         bool idle_listed;
@@ -206,14 +211,12 @@ struct http_server {
 void connection_open(struct http_loop *home, int fd, bool tls, const struct socket_address *peer);
 /* Goes on as far as it can. */
 void connection_run(struct connection *c);
+enum step connection_go_on_later(struct connection *c);         /* in the loop's next round */
 void connection_close(struct connection *c);
 void connection_evict_idle(struct http_loop *home);     /* the one that was idle for longest */
 void connection_stop(struct http_loop *home);           /* closes idle ones; the others close after their answer */
 void connection_abort(struct http_loop *home);          /* closes all */
 void connection_free_dead(struct http_loop *home);
-
-/* A step's outcome: wait for an event, or look at the new state at once. */
-enum step { STEP_WAIT, STEP_GO_ON };
 
 /* --- exchange.c ------------------------------------------------------------------------------------------------------- */
 

@@ -371,7 +371,7 @@ enum step receive_drain(struct connection *c)
 
 enum step receive_linger(struct connection *c)
 {
-        for (;;) {
+        for (size_t turn = 0; turn < TURN_BYTES;) {
                 ssize_t got = stream_read(&c->stream, c->home->receive, RECEIVE_BYTES);
 
                 if (got == STREAM_AGAIN)
@@ -381,5 +381,7 @@ enum step receive_linger(struct connection *c)
                         return STEP_WAIT;
                 }
                 c->drain_left -= (uint64_t)got;
+                turn += (size_t)got;
         }
+        return connection_go_on_later(c);
 }

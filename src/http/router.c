@@ -4,6 +4,8 @@
 
 #include "http/query.h"
 
+#include <stdio.h>
+
 /* --- Segments: a list between "/"; .p is NULL when it is used up ------------------------------------------------------- */
 
 static bool take_first(struct slice *rest, struct slice *ret_segment)
@@ -137,8 +139,8 @@ static RESULT take_params(struct http_request *rq, const struct match *m, int *r
 
 static RESULT no_route(const struct http_app *app, struct http_request *rq, int *ret_status, unsigned *ret_allowed, struct err *e)
 {
+        struct match m = { 0 };
         unsigned allowed = 0;
-        struct match m;
 
         for (size_t i = 0; i < app->route_count; i++)
                 if (match_route(&app->routes[i], rq->path, &m))
@@ -154,7 +156,7 @@ static RESULT no_route(const struct http_app *app, struct http_request *rq, int 
 
 RESULT router_find(const struct http_app *app, struct http_request *rq, int *ret_status, unsigned *ret_allowed, struct err *e)
 {
-        struct match m;
+        struct match m = { 0 };
 
         rq->app = app->app;
         for (size_t i = 0; i < app->route_count; i++) {
@@ -174,17 +176,9 @@ struct slice router_allow(unsigned methods, char ret_text[static ROUTER_ALLOW_MA
         size_t n = 0;
 
         for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-                size_t length = strlen(names[i]);
-
-                if (!(methods & 1u << i))
-                        continue;
-                CHECK(n + 2 + length <= ROUTER_ALLOW_MAX);
-                if (n) {
-                        memcpy(ret_text + n, ", ", 2);
-                        n += 2;
-                }
-                memcpy(ret_text + n, names[i], length);
-                n += length;
+                if (methods & 1u << i)
+                        n += (size_t)snprintf(ret_text + n, ROUTER_ALLOW_MAX - n, "%s%s", n ? ", " : "", names[i]);
+                CHECK(n < ROUTER_ALLOW_MAX);
         }
         return (struct slice){ ret_text, n };
 }

@@ -211,6 +211,7 @@ static void deafen(struct loop_message *message)
 static void round_over(void *arg)
 {
         connection_free_dead(arg);
+        log_flush();
 }
 
 static void stop_idle(struct loop_message *message)
@@ -227,7 +228,9 @@ static void *loop_main(void *arg)
 {
         struct http_loop *home = arg;
 
+        log_gather();
         loop_run(home->loop);
+        log_gather_end();
         return NULL;
 }
 

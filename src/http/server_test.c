@@ -1,6 +1,7 @@
 /* The engine with a small application, over real sockets: each way that a body can take, and how a request can end. */
 #include "http/server.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -284,6 +285,21 @@ static void pipelined_requests_are_answered_in_order(void **state)
         assert_int_equal(count(answer, "HTTP/1.1 200 OK"), 5);
         assert_true(memmem(answer.p, answer.n, "\r\n\r\n1H", 6) < memmem(answer.p, answer.n, "\r\n\r\nabcH", 8));
         assert_true(slice_ends(answer, S("now\n")));
+}
+
+/* Far more in one go than a connection gets in one turn. */
+static void a_flood_of_pipelined_requests_is_answered(void **state)
+{
+        struct world *w = *state;
+        struct buf text = BUF_INIT(64 * 1024);
+        enum { REQUESTS = 1000 };
+
+        for (int i = 1; i < REQUESTS; i++)
+                buf_put(&text, S("GET /now" GO));
+        buf_put(&text, S("GET /now" END));
+        assert_true(buf_ok(&text));
+        assert_int_equal(count(ask(w, buf_slice(&text), room, sizeof room), "\r\n\r\nnow\n"), REQUESTS);
+        buf_fini(&text);
 }
 
 /* Every split of a request with a body is the same request. */
@@ -614,6 +630,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
                 TEST(answers_now_and_later),
                 TEST(pipelined_requests_are_answered_in_order),
+                TEST(a_flood_of_pipelined_requests_is_answered),
                 TEST(split_at_every_byte),
                 TEST(whole_body_up_to_its_limit),
                 TEST(streams_large_bodies),

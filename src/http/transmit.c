@@ -205,15 +205,6 @@ static enum step after_answer(struct connection *c)
         return STEP_GO_ON;
 }
 
-static enum step go_on_later(struct connection *c)
-{
-        if (!c->again_posted) {
-                c->again_posted = true;
-                loop_post(c->home->loop, &c->again);
-        }
-        return STEP_WAIT;
-}
-
 static enum step warm(struct exchange *ex)
 {
         ex->do_warm = true;
@@ -251,7 +242,7 @@ enum step transmit_more(struct connection *c)
                 }
                 c->progress_bytes += (size_t)sent;
                 turn += (size_t)sent;
-                if (turn >= SEND_TURN_BYTES)
-                        return go_on_later(c);
+                if (turn >= TURN_BYTES)
+                        return connection_go_on_later(c);
         }
 }

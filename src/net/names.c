@@ -70,6 +70,7 @@ static bool normalise(struct slice name, char out[static NAME_LENGTH_MAX + 1])
                 name.n--;
         if (!names_is_dns(name))
                 return false;
+        CHECK(name.p);
         for (size_t i = 0; i < name.n; i++)
                 out[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] - 'A' + 'a') : name.p[i];
         out[name.n] = 0;
@@ -101,7 +102,7 @@ bool names_equal(const struct names *a, const struct names *b)
         if (a->count != b->count)
                 return false;
         for (size_t i = 0; i < a->count; i++)
-                if (strcmp(a->items[i], b->items[i]))
+                if (strcmp(a->items[i], b->items[i]) != 0)
                         return false;
         return true;
 }

@@ -6,10 +6,12 @@
 #include "net/tls_internal.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
@@ -372,6 +374,13 @@ ssize_t stream_read(struct stream *stream, void *bytes, size_t n)
 bool stream_has_unsent(const struct stream *stream)
 {
         return stream->unsent.n > 0;
+}
+
+size_t stream_queued(const struct stream *stream)
+{
+        int n;
+
+        return ioctl(stream->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 ssize_t stream_flush(struct stream *stream)

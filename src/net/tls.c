@@ -152,10 +152,16 @@ static RESULT use_key(SSL_CTX *context, struct slice pem, struct err *e)
 {
         BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
         EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_pass_phrase, NULL) : NULL;
-        bool usable = key && SSL_CTX_use_PrivateKey(context, key) == 1 && SSL_CTX_check_private_key(context) == 1;
+        X509 *certificate = SSL_CTX_get0_certificate(context);
+        bool belongs = !key || EVP_PKEY_eq(X509_get0_pubkey(certificate), key) == 1;
+        bool usable = key && belongs && SSL_CTX_use_PrivateKey(context, key) == 1;
 
         EVP_PKEY_free(key);
         BIO_free(bio);
+        if (!belongs) {
+                ERR_clear_error();
+                return FAIL(e, ERR_INVALID, 0, "the private key does not belong to the certificate");
+        }
         if (!usable)
                 return FAIL(e, ERR_INVALID, 0, "the private key cannot be used: %s", tls_reason());
         return OK;

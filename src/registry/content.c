@@ -7,12 +7,34 @@
 
 /* --- Blobs ------------------------------------------------------------------------------------------------------------ */
 
+/* The row, and a copy for those who ask next. */
+static RESULT get_blob(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
+                       struct meta_blob *ret_row, struct err *e)
+{
+        struct digest_text name = digest_format(digest);
+        uint64_t version = cache_version(registry->cache, repository, slice_from(name.s));
+        struct cache_content content = { .kind = REGISTRY_BLOB, .digest = *digest };
+
+        TRY(meta_blob_get(registry->meta, repository, digest, true, arena, ret_row, e));
+        content.size = ret_row->size;
+        content.until_us = ret_row->promised_until_us;
+        if (ret_row->in_database)
+                content.bytes = ret_row->bytes.p ? ret_row->bytes : S("");
+        cache_put(registry->cache, repository, slice_from(name.s), &content, version);
+        return OK;
+}
+
+struct registry_object *registry_blob_now(struct registry *registry, struct slice repository, struct slice digest)
+{
+        return cache_get(registry->cache, REGISTRY_BLOB, repository, digest);
+}
+
 RESULT registry_blob_stat(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
                           uint64_t *ret_size, struct err *e)
 {
         struct meta_blob row;
 
-        TRY(meta_blob_get(registry->meta, repository, digest, false, arena, &row, e));
+        TRY(get_blob(registry, repository, digest, arena, &row, e));
         *ret_size = row.size;
         return OK;
 }
@@ -40,7 +62,7 @@ RESULT registry_blob_open(struct registry *registry, struct slice repository, co
         struct meta_blob row;
         int fd = -1;
 
-        TRY(meta_blob_get(registry->meta, repository, digest, true, arena, &row, e));
+        TRY(get_blob(registry, repository, digest, arena, &row, e));
         if (!row.in_database)
                 TRY(open_file(registry, &row, &fd, e));
         *ret_blob = (struct registry_blob){ .size = row.size, .fd = fd, .bytes = row.bytes };
@@ -62,14 +84,31 @@ RESULT registry_blob_delete(struct registry *registry, struct slice repository, 
 
 /* --- Manifests and tags ----------------------------------------------------------------------------------------------- */
 
-RESULT registry_manifest_get(struct registry *registry, struct slice repository, struct slice reference, bool with_payload,
-                             struct arena *arena, struct meta_manifest *ret_manifest, struct err *e)
+struct registry_object *registry_manifest_now(struct registry *registry, struct slice repository, struct slice reference)
 {
+        return cache_get(registry->cache, REGISTRY_MANIFEST, repository, reference);
+}
+
+RESULT registry_manifest_get(struct registry *registry, struct slice repository, struct slice reference, struct arena *arena,
+                             struct meta_manifest *ret_manifest, struct err *e)
+{
+        uint64_t version = cache_version(registry->cache, repository, reference);
         struct reference parsed;
+        struct cache_content content;
 
         TRY(reference_parse(reference, &parsed, e));
-        return meta_manifest_get(registry->meta, repository, parsed.is_digest ? &parsed.digest : NULL, parsed.tag, with_payload,
-                                 arena, ret_manifest, e);
+        TRY(meta_manifest_get(registry->meta, repository, parsed.is_digest ? &parsed.digest : NULL, parsed.tag, true, arena,
+                              ret_manifest, e));
+        content = (struct cache_content){
+                .kind = REGISTRY_MANIFEST,
+                .digest = ret_manifest->digest,
+                .media_type = ret_manifest->media_type,
+                .bytes = ret_manifest->payload,
+                .size = ret_manifest->size,
+                .until_us = INT64_MAX,
+        };
+        cache_put(registry->cache, repository, reference, &content, version);
+        return OK;
 }
 
 RESULT registry_manifest_delete(struct registry *registry, struct slice repository, struct slice reference, struct err *e)

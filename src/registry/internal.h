@@ -1,6 +1,7 @@
 /* What the files of registry/ share. */
 #pragma once
 
+#include "registry/cache.h"
 #include "registry/registry.h"
 
 #include <pthread.h>
@@ -13,6 +14,7 @@ struct push;
 struct registry {
         struct blob_store *blobs;               /* owned */
         struct meta *meta;                      /* owned */
+        struct cache *cache;                    /* owned */
         _Atomic uint64_t upload_bytes_max;
         char boot_id[BOOT_ID_LENGTH + 1];       /* of the running kernel; random where it does not tell */
         pthread_mutex_t pushes_lock;

@@ -45,6 +45,23 @@ static RESULT recover_upload(void *arg, const struct upload_id *id, struct err *
         return blob_upload_remove(registry->blobs, id, e);
 }
 
+/* An empty name stands for all of them. */
+static void forget_changed(void *arg, const struct meta_change *changes, size_t n)
+{
+        struct registry *registry = arg;
+
+        for (size_t i = 0; i < n; i++) {
+                const struct meta_change *change = &changes[i];
+
+                if (change->repository.n == 0)
+                        cache_forget_all(registry->cache);
+                else if (change->tag.n)
+                        cache_forget(registry->cache, change->repository, change->tag);
+                else
+                        cache_forget(registry->cache, change->repository, slice_from(digest_format(&change->digest).s));
+        }
+}
+
 RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e)
 {
         struct registry *registry = calloc(1, sizeof *registry);
@@ -56,10 +73,12 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
         read_boot_id(registry->boot_id);
         if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
             !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||
+            !cache_new(config->cache_bytes, &registry->cache, e).ok ||
             !blob_upload_list(registry->blobs, recover_upload, registry, e).ok) {
                 registry_free(registry);
                 return FAILED;
         }
+        meta_on_change(registry->meta, forget_changed, registry);
         *ret_registry = registry;
         return OK;
 }
@@ -70,6 +89,7 @@ void registry_free(struct registry *registry)
                 return;
         CHECK(!registry->pushes);
         meta_free(registry->meta);
+        cache_free(registry->cache);
         blob_store_free(registry->blobs);
         pthread_mutex_destroy(&registry->pushes_lock);
         free(registry);

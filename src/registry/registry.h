@@ -22,6 +22,7 @@ struct registry;
 struct registry_config {
         const char *data_dir;
         uint64_t upload_bytes_max;      /* of a whole blob; 0: no limit */
+        size_t cache_bytes;             /* memory for what is asked for often */
 };
 
 RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e);
@@ -43,8 +44,22 @@ RESULT registry_blob_stat(struct registry *registry, struct slice repository, co
 RESULT registry_blob_open(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
                           struct registry_blob *ret_blob, struct err *e);
 /* `reference` is a tag or a digest. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN, ERR_DIGEST_INVALID, ERR_TAG_INVALID. */
-RESULT registry_manifest_get(struct registry *registry, struct slice repository, struct slice reference, bool with_payload,
-                             struct arena *arena, struct meta_manifest *ret_manifest, struct err *e);
+RESULT registry_manifest_get(struct registry *registry, struct slice repository, struct slice reference, struct arena *arena,
+                             struct meta_manifest *ret_manifest, struct err *e);
+
+/* What memory has of it, never stale. Any thread, the loops too: nothing blocks. NULL: memory does not have it, ask one of the
+ * functions above. Give it back with registry_object_unref(). */
+enum registry_object_kind { REGISTRY_MANIFEST, REGISTRY_BLOB };
+struct registry_object {
+        enum registry_object_kind kind;
+        struct slice digest, etag;      /* the digest's text, and in quotes */
+        struct slice media_type;        /* of a manifest */
+        struct slice bytes;             /* .p NULL: a blob whose bytes are in a file */
+        uint64_t size;
+};
+struct registry_object *registry_manifest_now(struct registry *registry, struct slice repository, struct slice reference);
+struct registry_object *registry_blob_now(struct registry *registry, struct slice repository, struct slice digest);
+void registry_object_unref(struct registry_object *object);
 
 /* --- Push ------------------------------------------------------------------------------------------------------------- */
 

@@ -351,15 +351,15 @@ static void manifests_by_tag_and_digest(void **state)
         struct meta_manifest got;
 
         must(put(w, S("v1"), S(IMAGE), text, &result));
-        must(registry_manifest_get(w->registry, S("a"), S("v1"), true, &w->arena, &got, &e));
+        must(registry_manifest_get(w->registry, S("a"), S("v1"), &w->arena, &got, &e));
         assert_true(slice_eq(got.payload, text));
         assert_true(slice_eq(got.media_type, S(IMAGE)));
-        must(registry_manifest_get(w->registry, S("a"), slice_from(digest_format(&result.digest).s), true, &w->arena, &got, &e));
+        must(registry_manifest_get(w->registry, S("a"), slice_from(digest_format(&result.digest).s), &w->arena, &got, &e));
         assert_true(slice_eq(got.payload, text));
 
         must_fail(registry_blob_delete(w->registry, S("a"), &config, &e), ERR_DENIED);
         must(registry_manifest_delete(w->registry, S("a"), S("v1"), &e));
-        must_fail(registry_manifest_get(w->registry, S("a"), S("v1"), true, &w->arena, &got, &e), ERR_MANIFEST_UNKNOWN);
+        must_fail(registry_manifest_get(w->registry, S("a"), S("v1"), &w->arena, &got, &e), ERR_MANIFEST_UNKNOWN);
 }
 
 static void manifest_needs_its_parts(void **state)
@@ -408,7 +408,7 @@ static void put_fallback(struct world *w, const struct digest *subject, const st
         for (size_t i = 0; i < count; i++) {
                 struct slice digest = slice_from(digest_format(&listed[i]).s);
 
-                must(registry_manifest_get(w->registry, S("a"), digest, false, &w->arena, &row, &e));
+                must(registry_manifest_get(w->registry, S("a"), digest, &w->arena, &row, &e));
                 buf_printf(&text, "%s{\"mediaType\":\"" IMAGE "\",\"digest\":\"%.*s\",\"size\":%llu,\"artifactType\":\"type/1\"}",
                            i ? "," : "", SLICE_ARG(digest), (unsigned long long)row.size);
         }

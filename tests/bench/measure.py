@@ -88,15 +88,30 @@ class Load:
         return self.result()
 
 
-def strace_counts(pids, seconds_of_work):
-    """Runs seconds_of_work() while strace counts the system calls of these processes; returns calls by name."""
+def is_traced(pid):
+    """All of its threads."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/status") as f:
+                if "TracerPid:\t0\n" in f.read():
+                    return False
+        except OSError:
+            pass                    # it has ended
+    return True
+
+
+def strace_counts(pids, work):
+    """Runs work() while strace counts the system calls of these processes; returns calls by name."""
     command = ["strace", "-c", "-f", "-q"]
     for pid in pids:
         command += ["-p", str(pid)]
     tracer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(0.7)
     try:
-        seconds_of_work()
+        for _ in range(200):
+            if all(is_traced(pid) for pid in pids) or tracer.poll() is not None:
+                break
+            time.sleep(0.01)
+        work()
     finally:
         tracer.send_signal(signal.SIGINT)
         text = tracer.communicate()[1]
@@ -105,4 +120,6 @@ def strace_counts(pids, seconds_of_work):
         fields = line.split()
         if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
             counts[fields[-1]] = int(fields[3])
+    if not counts:
+        raise RuntimeError(f"strace counted nothing: {text.strip()[:200]}")
     return counts

@@ -46,23 +46,24 @@ static bool split(struct slice path, struct segments *s)
         return true;
 }
 
-/* Backtracks: a tail takes one segment, then two, and so on. */
-static bool try(const struct segments *pattern, size_t p, const struct segments *path, size_t at)
+/* One segment of the pattern against one of the path. */
+static bool fits(struct slice want, struct slice segment)
 {
-        struct slice want;
-
-        if (p == pattern->count)
-                return at == path->count;
-        if (at == path->count)
-                return false;
-        want = pattern->items[p];
         if (want.p[0] != '{')
-                return slice_eq(want, path->items[at]) && try(pattern, p + 1, path, at + 1);
-        if (path->items[at].n == 0 || slice_eq(path->items[at], S(".")) || slice_eq(path->items[at], S("..")))
-                return false;
-        if (try(pattern, p + 1, path, at + 1))
-                return true;
-        return slice_ends(want, S("...}")) && try(pattern, p, path, at + 1);
+                return slice_eq(want, segment);
+        return segment.n && !slice_eq(segment, S(".")) && !slice_eq(segment, S(".."));
+}
+
+/* With a tail of so many segments. */
+static bool fits_with_tail(const struct segments *pattern, const struct segments *path, size_t tail)
+{
+        size_t at = 0;
+
+        for (size_t p = 0; p < pattern->count; p++)
+                for (size_t n = slice_ends(pattern->items[p], S("...}")) ? tail : 1; n > 0; n--)
+                        if (at == path->count || !fits(pattern->items[p], path->items[at++]))
+                                return false;
+        return at == path->count;
 }
 
 static bool matches(const struct http_route *route, struct slice path)
@@ -72,7 +73,12 @@ static bool matches(const struct http_route *route, struct slice path)
         CHECK(split(slice_from(route->pattern), &pattern));
         if (route->slash && slice_ends(path, S("/")) && path.n > 1)
                 path.n--;
-        return split(path, &segments) && try(&pattern, 0, &segments, 0);
+        if (!split(path, &segments))
+                return false;
+        for (size_t tail = 1; tail <= SEGMENTS_MAX; tail++)
+                if (fits_with_tail(&pattern, &segments, tail))
+                        return true;
+        return false;
 }
 
 /* The pattern with the parameters put in is the path. */

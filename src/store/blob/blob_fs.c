@@ -2,7 +2,7 @@
  * place. See blob.h for the order of the durable steps. */
 #include "base/fs.h"
 #include "base/rand.h"
-#include "store/blob/blob.h"
+#include "store/blob/internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,19 +12,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-struct blob_store {
-        char *data_dir;         /* owned */
-};
-
 struct blob_upload {
         struct blob_store *store;       /* borrowed, outlives its uploads */
         struct upload_id id;
         int fd;                         /* owned */
         uint64_t size;
-};
-
-struct path {
-        char s[PATH_MAX];
 };
 
 /* --- Paths ------------------------------------------------------------------------------------------------------------ */
@@ -45,7 +37,7 @@ static struct path upload_path(const struct blob_store *store, const struct uplo
         return path;
 }
 
-static struct path algorithm_folder(const struct blob_store *store, const char *algorithm)
+struct path algorithm_folder(const struct blob_store *store, const char *algorithm)
 {
         struct path path;
 
@@ -53,7 +45,7 @@ static struct path algorithm_folder(const struct blob_store *store, const char *
         return path;
 }
 
-static struct path object_path(const struct blob_store *store, const struct digest *digest, const struct upload_id *id)
+struct path object_path(const struct blob_store *store, const struct digest *digest, const struct upload_id *id)
 {
         struct digest_text text = digest_format(digest);
         char *hex = strchr(text.s, ':');

@@ -24,6 +24,7 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
                         struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
+        int64_t now_us = clock_now_us();
         struct slice id;
         bool found;
 
@@ -39,7 +40,8 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
         if (id.p && !upload_id_parse(id, &blob->id))
                 return FAIL(e, ERR_CORRUPT, 0, "the database holds an object's name that is none");
         *ret_held = (struct held){ .blob = rows_i64(&rows, 0), .repository = rows_i64(&rows, 3) };
-        ret_held->due_soon = !rows_is_null(&rows, 4) && clock_now_us() - rows_i64(&rows, 4) > m->grace_us / 2;
+        blob->promised_until_us = (rows_is_null(&rows, 4) ? now_us : rows_i64(&rows, 4)) + m->grace_us / 2;
+        ret_held->due_soon = blob->promised_until_us < now_us;
         return OK;
 }
 

@@ -30,3 +30,6 @@ RESULT copy_bytes(struct rows *rows, int column, struct arena *arena, struct sli
 RESULT copy_digest(struct rows *rows, int column, struct digest *ret_digest, struct err *e);
 /* A row of MANIFEST_COLUMNS. */
 RESULT read_manifest(struct rows *rows, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e);
+
+/* SQLite's own checks: integrity_check and foreign_key_check. ERR_CORRUPT with the first finding. */
+RESULT db_check(struct db *db, struct err *e);

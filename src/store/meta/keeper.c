@@ -78,7 +78,7 @@ static RESULT copy_rest(struct writer *w, void *arg, struct err *e)
 /* Somebody who reads for long (a backup) may keep it from being whole: then it is not tried again at each commit. */
 static RESULT checkpoint(struct keeper *keeper, struct err *e)
 {
-        bool whole;
+        bool whole = false;
 
         keeper->copied_pages = -1;
         keeper->due_pages = keeper->writer->log_pages + LOG_PAGES / 2;

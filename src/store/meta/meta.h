@@ -63,6 +63,7 @@ struct meta_blob {
         bool in_database;               /* bytes below; otherwise the object is <digest>.<id> */
         struct upload_id id;
         struct slice bytes;             /* arena */
+        int64_t promised_until_us;      /* no collector takes it before, and half a grace longer; ask again after it */
 };
 
 /* Ends a session: the blob exists and the repository holds it. Where the digest is already stored, its object stays and

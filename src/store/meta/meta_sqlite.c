@@ -9,8 +9,25 @@ enum { GRACE_S = 3600 };
 
 /* --- Life ------------------------------------------------------------------------------------------------------------- */
 
+/* A new database must not hide what a backup or a restore that was interrupted has left. */
+static RESULT refuse_unfinished(const char *path, struct err *e)
+{
+        _cleanup_free_ char *partial = NULL;
+
+        if (access(path, F_OK) == 0)
+                return OK;
+        if (asprintf(&partial, "%s.partial", path) < 0) {
+                partial = NULL;
+                return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+        }
+        if (access(partial, F_OK) == 0)
+                return FAIL(e, ERR_CORRUPT, 0, "this folder is a backup or a restore that was not finished (%s): run it again", partial);
+        return OK;
+}
+
 static RESULT open_store(struct meta *m, struct err *e)
 {
+        TRY(refuse_unfinished(m->path, e));
         TRY(writer_open(&m->writer, m->path, e));
         return keeper_start(&m->keeper, &m->writer, &m->readers, m->path, e);
 }
@@ -111,24 +128,18 @@ static RESULT check_references(struct db *db, struct err *e)
         return result;
 }
 
+RESULT db_check(struct db *db, struct err *e)
+{
+        TRY(check_integrity(db, e));
+        return check_references(db, e);
+}
+
 RESULT meta_check(struct meta *m, struct err *e)
 {
         _cleanup_(reader_returnp) struct reader *reader = NULL;
 
         TRY(reader_lend(&m->readers, &reader, e));
-        TRY(check_integrity(&reader->db, e));
-        return check_references(&reader->db, e);
-}
-
-static RESULT check_version(struct db *db, const char *path, struct err *e)
-{
-        int64_t version;
-
-        TRY(db_number(db, "PRAGMA user_version", &version, e));
-        if (version > schema_version())
-                return FAIL(e, ERR_UNSUPPORTED, 0, "%s was written by a newer program (form %lld; this one knows %d)", path,
-                            (long long)version, schema_version());
-        return OK;
+        return db_check(&reader->db, e);
 }
 
 RESULT meta_sqlite_check(const char *data_dir, struct err *e)
@@ -143,9 +154,8 @@ RESULT meta_sqlite_check(const char *data_dir, struct err *e)
         if (access(path, F_OK) < 0)
                 return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s", path);
         TRY(db_open(path, DB_READER, &db, e));
-        TRY(check_version(&db, path, e));
-        TRY(check_integrity(&db, e));
-        return check_references(&db, e);
+        TRY(schema_check(&db, path, e));
+        return db_check(&db, e);
 }
 
 /* --- Repositories ----------------------------------------------------------------------------------------------------- */

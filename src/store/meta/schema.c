@@ -139,17 +139,32 @@ static RESULT apply_steps(struct db *db, int64_t from, struct err *e)
         return db_script(db, text, e);
 }
 
+static RESULT read_version(struct db *db, int64_t *ret_version, struct err *e)
+{
+        TRY(db_number(db, "PRAGMA user_version", ret_version, e));
+        if (*ret_version > schema_version())
+                return FAIL(e, ERR_UNSUPPORTED, 0,
+                            "the store was written by a newer version of Orlop (its schema is %lld, this program knows %d): start "
+                            "that version, or restore a backup that was made before", (long long)*ret_version, schema_version());
+        return OK;
+}
+
+RESULT schema_check(struct db *db, const char *path, struct err *e)
+{
+        int64_t version;
+
+        if (!read_version(db, &version, e).ok)
+                return err_context(e, "%s", path);
+        return version > 0 ? OK : FAIL(e, ERR_CORRUPT, 0, "%s is not the database of an Orlop store", path);
+}
+
 static RESULT migrate(struct db *db, struct err *e)
 {
         int64_t version, tables;
 
-        TRY(db_number(db, "PRAGMA user_version", &version, e));
+        TRY(read_version(db, &version, e));
         if (version == schema_version())
                 return OK;
-        if (version > schema_version())
-                return FAIL(e, ERR_UNSUPPORTED, 0,
-                            "the store was written by a newer version of Orlop (its schema is %lld, this program knows %d): start "
-                            "that version, or restore a backup that was made before", (long long)version, schema_version());
         TRY(db_number(db, "SELECT count(*) FROM sqlite_schema", &tables, e));
         if (version < 0 || (version == 0 && tables > 0))
                 return FAIL(e, ERR_CORRUPT, 0, "the database is not an Orlop store");

@@ -9,4 +9,6 @@
 
 /* Brings the store up to date, in one transaction. ERR_UNSUPPORTED: written by a newer program. ERR_CORRUPT: not ours. */
 RESULT schema_migrate(struct db *db, struct err *e);
+/* The same questions, changing nothing; an older version is fine. */
+RESULT schema_check(struct db *db, const char *path, struct err *e);
 int schema_version(void);       /* that this program writes */

@@ -40,6 +40,8 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
                     "JOIN repository_blobs l ON l.repository_id = r.id AND l.blob_id = b.id " \
                     "LEFT JOIN gc_blob_queue q ON q.blob_id = b.id AND q.repository_id = r.id WHERE r.name = $1") \
         X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1") \
+        X(BLOB_CONTENTS, "SELECT digest, content FROM blobs WHERE id > $1 AND content IS NOT NULL ORDER BY id") \
+        X(OBJECTS, "SELECT digest, upload_id, size FROM blobs WHERE id > $1 AND upload_id IS NOT NULL ORDER BY id") \
         X(BLOB_IN_USE, "SELECT 1 FROM manifest_blobs WHERE repository_id = $1 AND blob_id = $2 LIMIT 1") \
         X(LINK_FIND, "SELECT b.id, b.size FROM blobs b " \
                      "JOIN repository_blobs l ON l.repository_id = $1 AND l.blob_id = b.id WHERE b.digest = $2") \
@@ -65,6 +67,7 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_DIGEST) \
         X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_TAG) \
         X(MANIFEST_BY_TAG_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_TAG) \
+        X(MANIFEST_PAYLOADS, "SELECT digest, payload FROM manifests WHERE id > $1 ORDER BY id") \
         X(MANIFEST_SUBJECT, "SELECT subject FROM manifests WHERE id = $1") \
         X(MANIFEST_IS_CHILD, "SELECT 1 FROM manifest_references WHERE child_id = $1 LIMIT 1") \
         X(MANIFEST_ANY, "SELECT 1 FROM manifests WHERE repository_id = $1 LIMIT 1") \
