@@ -7,7 +7,7 @@
 
 struct held {
         int64_t blob, repository;
-        bool due_soon;                  /* it waits for its review, which may be near */
+        bool old;                       /* more than half of the grace is over; see put_off() */
 };
 
 static struct result fail_blob(struct db *db, struct slice repository, const struct digest *digest, struct err *e)
@@ -24,7 +24,6 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
                         struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
-        int64_t now_us = clock_now_us();
         struct slice id;
         bool found;
 
@@ -40,8 +39,8 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
         if (id.p && !upload_id_parse(id, &blob->id))
                 return FAIL(e, ERR_CORRUPT, 0, "the database holds an object's name that is none");
         *ret_held = (struct held){ .blob = rows_i64(&rows, 0), .repository = rows_i64(&rows, 3) };
-        blob->promised_until_us = (rows_is_null(&rows, 4) ? now_us : rows_i64(&rows, 4)) + m->grace_us / 2;
-        ret_held->due_soon = blob->promised_until_us < now_us;
+        blob->promised_until_us = rows_i64(&rows, 4) + m->grace_us / 2;
+        ret_held->old = blob->promised_until_us < clock_now_us();
         return OK;
 }
 
@@ -61,23 +60,32 @@ static RESULT read_content(struct db *db, int64_t id, struct arena *arena, struc
         return OK;
 }
 
-/* Whoever asks for a blob is about to name it in a manifest: a review that is near is put off. Before it is looked up, in a
- * transaction of its own, so that what is told to be there stays there. */
+/* Whoever asks for a blob that no manifest names is about to name it: its review is put off where it may be near. That comes
+ * before the blob is looked up, in a transaction of its own, so that what is told to be there stays there. */
 static RESULT put_off(struct tx *tx, void *arg, struct err *e)
 {
         struct held *held = arg;
 
-        return db_change(tx->db, SQL_BLOB_QUEUE_MOVE, VALUES(V_I(held->blob), V_I(held->repository), V_I(tx->now_us)), e);
+        return db_change(tx->db, SQL_LINK_TOUCH, VALUES(V_I(held->blob), V_I(held->repository), V_I(tx->now_us)), e);
 }
 
+/* *ret_again: its review is near; put it off and ask again. NULL: that was done. */
 static RESULT get(struct meta *m, struct slice repository, bool with_bytes, struct arena *arena, struct meta_blob *blob,
-                  struct held *ret_held, struct err *e)
+                  struct held *ret_held, bool *ret_again, struct err *e)
 {
         _cleanup_(reader_returnp) struct reader *reader = NULL;
+        int64_t ignored;
+        bool named = true;              /* or as good as that, when its review was put off */
 
         TRY(reader_lend(&m->readers, &reader, e));
         TRY(read_blob(m, &reader->db, repository, blob, ret_held, e));
-        if (ret_held->due_soon || !with_bytes || !blob->in_database)
+        if (ret_held->old && ret_again)
+                TRY(db_find(&reader->db, SQL_BLOB_IN_USE, VALUES(V_I(ret_held->blob), V_I(ret_held->repository)), &named, &ignored, e));
+        if (ret_again)
+                *ret_again = !named;
+        if (ret_held->old && named)
+                blob->promised_until_us = clock_now_us() + m->grace_us / 2;
+        if (!named || !with_bytes || !blob->in_database)
                 return OK;
         return read_content(&reader->db, ret_held->blob, arena, blob, e);
 }
@@ -87,11 +95,12 @@ RESULT meta_blob_get(struct meta *m, struct slice repository, const struct diges
 {
         struct meta_blob blob = { .digest = *digest };
         struct held held;
+        bool again;
 
-        TRY(get(m, repository, with_bytes, arena, &blob, &held, e));
-        if (held.due_soon) {
+        TRY(get(m, repository, with_bytes, arena, &blob, &held, &again, e));
+        if (again) {
                 TRY(writer_run(&m->writer, put_off, &held, false, e));
-                TRY(get(m, repository, with_bytes, arena, &blob, &held, e));
+                TRY(get(m, repository, with_bytes, arena, &blob, &held, NULL, e));
         }
         *ret_blob = blob;
         return OK;
@@ -131,7 +140,7 @@ static RESULT mount_blob(struct tx *tx, void *arg, struct err *e)
         TRY(find_source(tx->db, mount, &blob, e));
         TRY(repository_find_or_add(tx, mount->to, &to, e));
         TRY(db_change(tx->db, SQL_BLOB_QUEUE, VALUES(V_I(blob), V_I(to.id), V_I(tx->now_us)), e));
-        TRY(db_change(tx->db, SQL_LINK_ADD, VALUES(V_I(to.id), V_I(blob), V_I(tx->now_us)), e));
+        TRY(db_change(tx->db, SQL_LINK_ADD, VALUES(V_I(blob), V_I(to.id), V_I(tx->now_us)), e));
         tx_stale(tx, mount->to, S(""), mount->digest);
         return OK;
 }
@@ -167,12 +176,12 @@ static RESULT unlink_blob(struct tx *tx, void *arg, struct err *e)
         TRY(db_find(tx->db, SQL_LINK_FIND, VALUES(V_I(repository.id), V_D(what->digest)), &found, &blob, e));
         if (!found)
                 return fail_blob(tx->db, what->from, what->digest, e);
-        TRY(db_find(tx->db, SQL_BLOB_IN_USE, VALUES(V_I(repository.id), V_I(blob)), &found, &ignored, e));
+        TRY(db_find(tx->db, SQL_BLOB_IN_USE, VALUES(V_I(blob), V_I(repository.id)), &found, &ignored, e));
         if (found)
                 return FAIL(e, ERR_DENIED, 0, "a manifest of this repository names blob %s: delete the manifest first",
                             digest_format(what->digest).s);
         TRY(db_change(tx->db, SQL_BLOB_QUEUE, VALUES(V_I(blob), V_I(repository.id), V_I(tx->now_us)), e));
-        TRY(db_change(tx->db, SQL_LINK_REMOVE, VALUES(V_I(repository.id), V_I(blob)), e));
+        TRY(db_change(tx->db, SQL_LINK_REMOVE, VALUES(V_I(blob), V_I(repository.id)), e));
         tx_stale(tx, what->from, S(""), what->digest);
         return OK;
 }

@@ -248,6 +248,7 @@ static RESULT remove_tags(struct tx *tx, int64_t id, const struct removal *remov
 static RESULT queue_left_behind(struct tx *tx, int64_t repository, int64_t id, const struct digest *digest, struct err *e)
 {
         TRY(db_change(tx->db, SQL_BLOB_QUEUE_PARTS, VALUES(V_I(id), V_I(tx->now_us)), e));
+        TRY(db_change(tx->db, SQL_LINK_TOUCH_PARTS, VALUES(V_I(id), V_I(tx->now_us)), e));
         TRY(db_change(tx->db, SQL_MANIFEST_QUEUE_CHILDREN, VALUES(V_I(id), V_I(tx->now_us)), e));
         return db_change(tx->db, SQL_MANIFEST_QUEUE_REFERRERS, VALUES(V_I(repository), V_D(digest), V_I(tx->now_us)), e);
 }

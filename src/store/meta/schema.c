@@ -3,6 +3,8 @@
  * - Times are microseconds since 1970, given by the program. A digest is an algorithm byte and the raw hash.
  * - Rows name each other by small numbers that rise, so that a push touches the same few pages whatever the store's size; only
  *   the indexes on digests are hit at random.
+ * - An index is a page more to write with each push: there are only those that a request or the collector needs. A repository's
+ *   row stays for good, so that nothing must be found by its repository alone.
  * - Foreign keys never cascade. They are the last line of defence behind the code that decides what may go.
  * - Whatever may have become garbage is in a queue, in the same transaction that made it so: the collector looks at nothing
  *   else. `since_us` is when that was; how long it may stay is the collector's setting. */
@@ -34,13 +36,13 @@ static const char *const steps[] = {
         ") STRICT;"
         "CREATE UNIQUE INDEX blobs_upload ON blobs (upload_id) WHERE upload_id IS NOT NULL;"
 
+        /* since_us: when it was last uploaded, mounted, left by a manifest, or asked for while no manifest named it. */
         "CREATE TABLE repository_blobs ("
-        "  repository_id INTEGER NOT NULL REFERENCES repositories (id),"
         "  blob_id       INTEGER NOT NULL REFERENCES blobs (id),"
-        "  created_us    INTEGER NOT NULL,"
-        "  PRIMARY KEY (repository_id, blob_id)"
+        "  repository_id INTEGER NOT NULL REFERENCES repositories (id),"
+        "  since_us      INTEGER NOT NULL,"
+        "  PRIMARY KEY (blob_id, repository_id)"
         ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX repository_blobs_blob ON repository_blobs (blob_id);"
 
         "CREATE TABLE manifests ("
         "  id            INTEGER PRIMARY KEY,"
@@ -71,9 +73,9 @@ static const char *const steps[] = {
         "  blob_id       INTEGER NOT NULL,"
         "  repository_id INTEGER NOT NULL,"
         "  PRIMARY KEY (manifest_id, blob_id),"
-        "  FOREIGN KEY (repository_id, blob_id) REFERENCES repository_blobs (repository_id, blob_id)"
+        "  FOREIGN KEY (blob_id, repository_id) REFERENCES repository_blobs (blob_id, repository_id)"
         ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX manifest_blobs_blob ON manifest_blobs (repository_id, blob_id);"
+        "CREATE INDEX manifest_blobs_blob ON manifest_blobs (blob_id, repository_id);"
 
         "CREATE TABLE tags ("
         "  repository_id INTEGER NOT NULL REFERENCES repositories (id),"
@@ -92,16 +94,15 @@ static const char *const steps[] = {
         "  created_us    INTEGER NOT NULL,"
         "  updated_us    INTEGER NOT NULL"
         ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX uploads_updated ON uploads (updated_us);"
 
-        /* Does this repository still need this blob? Does anybody? */
+        /* Does this repository still need this blob? Does anybody? In order of time; a pair may come twice. Who reviews a row goes
+         * by the later of the two since_us, the row's and the link's. */
         "CREATE TABLE gc_blob_queue ("
-        "  blob_id       INTEGER NOT NULL REFERENCES blobs (id),"
-        "  repository_id INTEGER NOT NULL REFERENCES repositories (id),"
-        "  since_us      INTEGER NOT NULL,"
-        "  PRIMARY KEY (blob_id, repository_id)"
-        ") STRICT, WITHOUT ROWID;"
-        "CREATE INDEX gc_blob_queue_since ON gc_blob_queue (since_us);"
+        "  id            INTEGER PRIMARY KEY,"
+        "  blob_id       INTEGER NOT NULL,"
+        "  repository_id INTEGER NOT NULL,"
+        "  since_us      INTEGER NOT NULL"
+        ") STRICT;"
 
         /* Does anything lead to this manifest? */
         "CREATE TABLE gc_manifest_queue ("

@@ -35,27 +35,26 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(BLOB_OF_UPLOAD, "SELECT digest FROM blobs WHERE upload_id = $1") \
         X(BLOB_FIND, "SELECT id, size FROM blobs WHERE digest = $1") \
         X(BLOB_ADD, "INSERT INTO blobs (digest, size, upload_id, content, created_us) VALUES ($1, $2, $3, $4, $5) RETURNING id") \
-        X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, q.since_us FROM repositories r " \
+        X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, l.since_us FROM repositories r " \
                     "JOIN blobs b ON b.digest = $2 " \
-                    "JOIN repository_blobs l ON l.repository_id = r.id AND l.blob_id = b.id " \
-                    "LEFT JOIN gc_blob_queue q ON q.blob_id = b.id AND q.repository_id = r.id WHERE r.name = $1") \
+                    "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = r.id WHERE r.name = $1") \
         X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1") \
         X(BLOB_CONTENTS, "SELECT digest, content FROM blobs WHERE id > $1 AND content IS NOT NULL ORDER BY id") \
         X(OBJECTS, "SELECT digest, upload_id, size FROM blobs WHERE id > $1 AND upload_id IS NOT NULL ORDER BY id") \
-        X(BLOB_IN_USE, "SELECT 1 FROM manifest_blobs WHERE repository_id = $1 AND blob_id = $2 LIMIT 1") \
+        X(BLOB_IN_USE, "SELECT 1 FROM manifest_blobs WHERE blob_id = $1 AND repository_id = $2 LIMIT 1") \
         X(LINK_FIND, "SELECT b.id, b.size FROM blobs b " \
-                     "JOIN repository_blobs l ON l.repository_id = $1 AND l.blob_id = b.id WHERE b.digest = $2") \
+                     "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = $1 WHERE b.digest = $2") \
         X(LINK_ANYWHERE, "SELECT b.id FROM blobs b WHERE b.digest = $1 " \
                          "AND EXISTS (SELECT 1 FROM repository_blobs l WHERE l.blob_id = b.id)") \
-        X(LINK_ADD, "INSERT INTO repository_blobs (repository_id, blob_id, created_us) VALUES ($1, $2, $3) " \
-                    "ON CONFLICT (repository_id, blob_id) DO NOTHING") \
-        X(LINK_REMOVE, "DELETE FROM repository_blobs WHERE repository_id = $1 AND blob_id = $2") \
-        X(BLOB_QUEUE, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) VALUES ($1, $2, $3) " \
-                      "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(LINK_ADD, "INSERT INTO repository_blobs (blob_id, repository_id, since_us) VALUES ($1, $2, $3) " \
+                    "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(LINK_TOUCH, "UPDATE repository_blobs SET since_us = $3 WHERE blob_id = $1 AND repository_id = $2") \
+        X(LINK_TOUCH_PARTS, "UPDATE repository_blobs SET since_us = $2 WHERE (blob_id, repository_id) IN " \
+                            "(SELECT blob_id, repository_id FROM manifest_blobs WHERE manifest_id = $1)") \
+        X(LINK_REMOVE, "DELETE FROM repository_blobs WHERE blob_id = $1 AND repository_id = $2") \
+        X(BLOB_QUEUE, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) VALUES ($1, $2, $3)") \
         X(BLOB_QUEUE_PARTS, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) " \
-                            "SELECT blob_id, repository_id, CAST($2 AS BIGINT) FROM manifest_blobs WHERE manifest_id = $1 " \
-                            "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
-        X(BLOB_QUEUE_MOVE, "UPDATE gc_blob_queue SET since_us = $3 WHERE blob_id = $1 AND repository_id = $2") \
+                            "SELECT blob_id, repository_id, CAST($2 AS BIGINT) FROM manifest_blobs WHERE manifest_id = $1") \
         /* manifests */ \
         X(MANIFEST_FIND, "SELECT id, size, media_type FROM manifests WHERE repository_id = $1 AND digest = $2") \
         X(MANIFEST_ADD, "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, annotations, size, " \

@@ -158,7 +158,7 @@ static RESULT end_in_blob(struct tx *tx, void *arg, struct err *e)
         TRY(session_repository(tx->db, commit->session.repository, commit->session.id, &repository, e));
         TRY(find_or_add_blob(tx, commit, &blob, e));
         TRY(db_change(tx->db, SQL_BLOB_QUEUE, VALUES(V_I(blob), V_I(repository), V_I(tx->now_us)), e));
-        TRY(db_change(tx->db, SQL_LINK_ADD, VALUES(V_I(repository), V_I(blob), V_I(tx->now_us)), e));
+        TRY(db_change(tx->db, SQL_LINK_ADD, VALUES(V_I(blob), V_I(repository), V_I(tx->now_us)), e));
         TRY(db_change(tx->db, SQL_UPLOAD_REMOVE, VALUES(V_T(id)), e));
         tx_stale(tx, commit->session.repository, S(""), commit->digest);
         return OK;

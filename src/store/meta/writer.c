@@ -157,8 +157,6 @@ static void run_batch(struct writer *w, struct change *first)
         bool spoiled;
         struct err e;
 
-        for (struct change *change = first; change; change = change->next)
-                change->result = OK;
         if (!transact(w, first, NULL, &spoiled, &e).ok)
                 fail_all(first, NULL, &e);
         if (!spoiled || !first->next)
@@ -171,32 +169,13 @@ static void run_batch(struct writer *w, struct change *first)
 
 /* --- The sync --------------------------------------------------------------------------------------------------------- */
 
-static RESULT sync_locked(struct writer *w, uint64_t commit, struct err *e)
+static RESULT sync_log(struct writer *w, struct err *e)
 {
-        uint64_t commits = w->commits;
-
-        if (w->synced_commits >= commit)
-                return OK;
-        if (w->log_suspect)
-                return FAIL(e, ERR_IO, EIO, "the database's log could not be synced just before");
         w->sync_count++;
-        if (!fs_sync(w->log_fd, w->log_path, e).ok) {
-                w->log_suspect = true;
-                return FAILED;
-        }
-        w->synced_commits = commits;
-        return OK;
-}
-
-/* Makes all commits up to this one durable. */
-static RESULT sync_log(struct writer *w, uint64_t commit, struct err *e)
-{
-        struct result result;
-
-        pthread_mutex_lock(&w->sync_lock);
-        result = sync_locked(w, commit, e);
-        pthread_mutex_unlock(&w->sync_lock);
-        return result;
+        if (fs_sync(w->log_fd, w->log_path, e).ok)
+                return OK;
+        w->log_suspect = true;
+        return FAILED;
 }
 
 /* After a failed sync the kernel may hold pages for clean that are not on the disk, and the next sync would say OK. So what the
@@ -205,73 +184,120 @@ static RESULT restore_log(struct writer *w, struct err *e)
 {
         int64_t busy;
 
-        if (!w->log_suspect)
-                return OK;
         TRY(db_number(&w->db, "PRAGMA wal_checkpoint(TRUNCATE)", &busy, e));
         if (busy)
                 return FAIL(e, ERR_TIMEOUT, 0, "the database's log is in use, it cannot be made anew after a failed sync");
-        pthread_mutex_lock(&w->sync_lock);
         w->log_suspect = false;
-        w->synced_commits = w->commits;
-        pthread_mutex_unlock(&w->sync_lock);
         return OK;
 }
 
 /* --- The turn --------------------------------------------------------------------------------------------------------- */
 
+static struct queue *queue_of(struct writer *w, const struct change *change)
+{
+        return change->synced ? &w->durable : &w->now;
+}
+
 /* true: nobody is at work, the turn is the caller's. */
 static bool enqueue(struct writer *w, struct change *change)
 {
+        struct queue *queue = queue_of(w, change);
         bool mine;
 
         pthread_mutex_lock(&w->lock);
-        *w->last = change;
-        w->last = &change->next;
-        mine = !w->busy;
-        w->busy = true;
+        *queue->last = change;
+        queue->last = &change->next;
+        mine = !w->busy && !(change->synced && w->syncing);
+        if (mine)
+                w->busy = true;
         pthread_mutex_unlock(&w->lock);
         return mine;
 }
 
-/* All that wait, up to the first that wants to be alone; the caller is the first. */
-static void take_batch(struct writer *w, struct change *leader)
+/* Takes the changes of a queue up to the first that wants to be alone; returns where the next may be appended. */
+static struct change **take(struct queue *queue, struct change **at)
 {
-        struct change **end = &leader->next;
+        struct change **end = &queue->first;
+
+        while (*end && (*end)->run)
+                end = &(*end)->next;
+        if (end == &queue->first)
+                return at;
+        *at = queue->first;
+        queue->first = *end;
+        if (!queue->first)
+                queue->last = &queue->first;
+        *end = NULL;
+        return end;
+}
+
+static struct change *take_batch(struct writer *w)
+{
+        struct change *batch = NULL, **at;
 
         pthread_mutex_lock(&w->lock);
-        CHECK(w->first == leader);
-        while (leader->run && *end && (*end)->run)
-                end = &(*end)->next;
-        w->first = *end;
-        if (!w->first)
-                w->last = &w->first;
-        *end = NULL;
+        at = take(&w->now, &batch);
+        if (!w->syncing)
+                take(&w->durable, at);
+        pthread_mutex_unlock(&w->lock);
+        return batch;
+}
+
+static void take_alone(struct writer *w, struct change *change)
+{
+        pthread_mutex_lock(&w->lock);
+        CHECK(w->now.first == change);
+        w->now.first = change->next;
+        if (!w->now.first)
+                w->now.last = &w->now.first;
         pthread_mutex_unlock(&w->lock);
 }
 
-static void hand_on_turn(struct writer *w)
+/* With the lock held: whose turn is it next? */
+static struct change *next_leader(struct writer *w)
+{
+        struct change *next = w->now.first;
+
+        if (!next && !w->syncing)
+                next = w->durable.first;
+        w->busy = next != NULL;
+        return next;
+}
+
+static void hand_on_turn(struct writer *w, bool to_sync)
 {
         struct change *next;
 
         pthread_mutex_lock(&w->lock);
-        next = w->first;
-        if (!next)
-                w->busy = false;
+        if (to_sync)
+                w->syncing = true;
+        next = next_leader(w);
         pthread_mutex_unlock(&w->lock);
         if (next)
                 wake(next, CHANGE_LEADS);
 }
 
-/* Those of one kind leave; the leader is not woken, it is awake. */
-static struct change *wake_some(struct change *first, const struct change *leader, bool synced)
+static void end_sync(struct writer *w)
+{
+        struct change *next = NULL;
+
+        pthread_mutex_lock(&w->lock);
+        w->syncing = false;
+        if (!w->busy)
+                next = next_leader(w);
+        pthread_mutex_unlock(&w->lock);
+        if (next)
+                wake(next, CHANGE_LEADS);
+}
+
+/* Those of one kind leave; the leader is not woken, it is awake. Returns the others. */
+static struct change *wake_some(struct change *batch, const struct change *leader, bool synced)
 {
         struct change *rest = NULL, **last = &rest;
 
-        for (struct change *change = first, *next; change; change = next) {
+        for (struct change *change = batch, *next; change; change = next) {
                 next = change->next;
-                if (change == leader)
-                        continue;
-                if (change->synced == synced) {
+                if (change->synced == synced && change != leader) {
                         wake(change, CHANGE_DONE);
                 } else {
                         *last = change;
@@ -283,47 +309,53 @@ static struct change *wake_some(struct change *first, const struct change *leade
 }
 
 /* Did any of these change something that must be durable? */
-static bool wants_sync(const struct change *leader, const struct change *rest)
+static bool wants_sync(const struct change *batch)
 {
-        if (leader->synced && leader->result.ok)
-                return true;
-        for (const struct change *change = rest; change; change = change->next)
-                if (change->result.ok)
+        for (const struct change *change = batch; change; change = change->next)
+                if (change->synced && change->result.ok)
                         return true;
         return false;
 }
 
-static void sync_batch(struct writer *w, struct change *leader, struct change *rest, uint64_t commit)
+static void fail_synced(struct change *batch, const struct err *e)
+{
+        for (struct change *change = batch; change; change = change->next)
+                if (change->synced)
+                        fail_all(change, change->next, e);
+}
+
+static void commit_batch(struct writer *w, struct change *batch)
 {
         struct err e;
 
-        leader->next = NULL;
-        if (wants_sync(leader, rest) && !sync_log(w, commit, &e).ok) {
-                fail_all(rest, NULL, &e);
-                if (leader->synced)
-                        fail_all(leader, NULL, &e);
+        for (struct change *change = batch; change; change = change->next) {
+                change->result = OK;
+                w->change_count++;
         }
-        wake_some(rest, leader, true);
+        if (w->log_suspect && wants_sync(batch) && !restore_log(w, &e).ok)
+                fail_all(batch, NULL, &e);
+        else
+                run_batch(w, batch);
+        tell_stale(w);
+        w->log_grew(w->log_grew_arg, w->log_pages);
 }
 
 static void lead(struct writer *w, struct change *leader)
 {
-        uint64_t commits, count = 0;
+        struct change *batch = take_batch(w);
+        bool to_sync;
         struct err e;
 
-        take_batch(w, leader);
-        for (struct change *change = leader; change; change = change->next)
-                count++;
-        w->change_count += count;
-        if (restore_log(w, &e).ok)
-                run_batch(w, leader);
-        else
-                fail_all(leader, NULL, &e);
-        tell_stale(w);
-        commits = w->commits;
-        w->log_grew(w->log_grew_arg, w->log_pages);
-        hand_on_turn(w);
-        sync_batch(w, leader, wake_some(leader, leader, false), commits);
+        commit_batch(w, batch);
+        to_sync = wants_sync(batch);
+        hand_on_turn(w, to_sync);
+        batch = wake_some(batch, leader, false);
+        if (to_sync) {
+                if (!sync_log(w, &e).ok)
+                        fail_synced(batch, &e);
+                end_sync(w);
+        }
+        wake_some(batch, leader, true);
 }
 
 RESULT writer_run(struct writer *w, change_fn *run, void *arg, bool synced, struct err *e)
@@ -342,9 +374,9 @@ RESULT writer_alone(struct writer *w, RESULT_FN(run, (struct writer *w, void *ar
 
         if (!enqueue(w, &change))
                 wait_for_turn(&change);
-        take_batch(w, &change);
+        take_alone(w, &change);
         result = run(w, arg, e);
-        hand_on_turn(w);
+        hand_on_turn(w, false);
         return result;
 }
 
@@ -389,8 +421,8 @@ RESULT writer_open(struct writer *w, const char *path, struct err *e)
 {
         *w = (struct writer){ .log_fd = -1, .log_grew = log_grew_nowhere, .stale.names = ARENA_INIT(STALE_NAMES_MAX) };
         pthread_mutex_init(&w->lock, NULL);
-        pthread_mutex_init(&w->sync_lock, NULL);
-        w->last = &w->first;
+        w->now.last = &w->now.first;
+        w->durable.last = &w->durable.first;
         TRY(db_open(path, DB_WRITER, &w->db, e));
         sqlite3_wal_hook(w->db.handle, note_log_pages, w);
         TRY(schema_migrate(&w->db, e));
@@ -399,7 +431,7 @@ RESULT writer_open(struct writer *w, const char *path, struct err *e)
 
 void writer_close(struct writer *w)
 {
-        CHECK(!w->busy);
+        CHECK(!w->busy && !w->syncing);
         if (w->log_fd >= 0)
                 close(w->log_fd);
         if (w->db.handle)
@@ -408,5 +440,4 @@ void writer_close(struct writer *w)
         free(w->stale.items);
         free(w->log_path);
         pthread_mutex_destroy(&w->lock);
-        pthread_mutex_destroy(&w->sync_lock);
 }

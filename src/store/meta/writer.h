@@ -2,14 +2,16 @@
  *
  * A change is a function that runs inside a transaction. Callers queue theirs and wait; whoever finds nobody at work takes the
  * turn, runs all that are queued in one transaction, commits, and hands the turn to the first that came meanwhile. So one that
- * is alone waits for nobody and no thread is switched, and many together share one commit:
+ * is alone waits for nobody and no thread is switched, and many together share one commit.
  *
- *      queue:   a b c     d e              f
- *      a:       [BEGIN a b c COMMIT][sync]
- *      d:                           [BEGIN d e COMMIT][sync]
+ * A commit is visible to readers at once. Its sync comes after the turn was handed on. Until that is over only changes that need
+ * no sync are run; those that do gather, and share the next commit and the next sync:
  *
- * A commit is visible to readers at once. Its sync comes after the turn was handed on, and one sync serves all commits before
- * it. Changes marked unsynced return after the commit: the bytes are with the kernel, which outlives the daemon.
+ *      a (synced)     [BEGIN a COMMIT][------- sync -------]
+ *      b (unsynced)     b waits       [BEGIN b COMMIT]
+ *      c, d (synced)        c waits     d waits            [BEGIN c d COMMIT][------- sync -------]
+ *
+ * Unsynced changes return after the commit: their bytes are with the kernel, which outlives the daemon.
  *
  * A change that fails leaves the others alone. As a rule it fails before it has changed a row, and then nothing must be undone;
  * otherwise the transaction is rolled back and each change of it runs again by itself. So a change may run twice: it only reads
@@ -47,6 +49,10 @@ struct stale {                                  /* what a transaction made stale
         bool all;                               /* more than fits */
 };
 
+struct queue {
+        struct change *first, **last;
+};
+
 struct writer_counters {
         uint64_t changes, commits, syncs;
 };
@@ -56,18 +62,19 @@ struct writer {
         char *log_path;                         /* owned; SQLite's write-ahead log */
         int log_fd;                             /* owned */
 
-        pthread_mutex_t lock;                   /* guards the queue and the turn */
-        struct change *first, **last;
+        pthread_mutex_t lock;                   /* guards the queues and the turn */
+        struct queue now;                       /* unsynced, and those that want to be alone */
+        struct queue durable;                   /* synced */
         bool busy;                              /* somebody has the turn */
+        bool syncing;                           /* somebody syncs what was committed */
 
         /* of whoever has the turn */
         struct stale stale;
         meta_changed_fn *changed;
         void *changed_arg;
 
-        pthread_mutex_t sync_lock;
         atomic_bool log_suspect;                /* a sync failed: the log may not be on the disk, whatever a later sync says */
-        _Atomic uint64_t commits, synced_commits, change_count, sync_count;
+        _Atomic uint64_t commits, change_count, sync_count;
         atomic_int log_pages;                   /* in the log since it began anew */
         void (*log_grew)(void *arg, int pages); /* for the keeper; after each commit */
         void *log_grew_arg;
