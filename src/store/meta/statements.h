@@ -60,8 +60,10 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(MANIFEST_ADD, "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, annotations, size, " \
                         "created_us, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id") \
         X(MANIFEST_SET_TYPE, "UPDATE manifests SET media_type = $2 WHERE id = $1") \
-        X(MANIFEST_ADD_BLOB, "INSERT INTO manifest_blobs (manifest_id, blob_id, repository_id) VALUES ($1, $2, $3)") \
-        X(MANIFEST_ADD_CHILD, "INSERT INTO manifest_references (parent_id, child_id) VALUES ($1, $2)") \
+        X(MANIFEST_ADD_BLOB, "INSERT INTO manifest_blobs (manifest_id, blob_id, repository_id) VALUES ($1, $2, $3) " \
+                             "ON CONFLICT (manifest_id, blob_id) DO NOTHING") \
+        X(MANIFEST_ADD_CHILD, "INSERT INTO manifest_references (parent_id, child_id) VALUES ($1, $2) " \
+                              "ON CONFLICT (parent_id, child_id) DO NOTHING") \
         X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_DIGEST) \
         X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_DIGEST) \
         X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_TAG) \
