@@ -19,8 +19,9 @@ ROOMS = {
     'store/blob': ['oci', 'base'],
     'store/meta': ['oci', 'base'],
     'registry': ['store/blob', 'store/meta', 'oci', 'base'],
+    'transfer': ['registry', 'store/blob', 'store/meta', 'oci', 'base'],
     'api': ['registry', 'http', 'oci', 'base'],
-    'cli': ['api', 'registry', 'store/blob', 'store/meta', 'http', 'net', 'oci', 'base'],
+    'cli': ['api', 'transfer', 'registry', 'store/blob', 'store/meta', 'http', 'net', 'oci', 'base'],
     '': ['cli', 'base'],                                # main.c
 }
 

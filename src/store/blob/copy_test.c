@@ -57,7 +57,7 @@ static int set_up(void **state)
 {
         struct world *w = calloc(1, sizeof *w);
 
-        strcpy(w->folder, "/tmp/orlop-copy-test-XXXXXX");
+        snprintf(w->folder, sizeof w->folder, "/tmp/orlop-copy-test-XXXXXX");
         assert_non_null(mkdtemp(w->folder));
         snprintf(w->from, sizeof w->from, "%s/from", w->folder);
         snprintf(w->to, sizeof w->to, "%s/to", w->folder);
