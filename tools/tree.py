@@ -19,9 +19,10 @@ ROOMS = {
     'store/blob': ['oci', 'base'],
     'store/meta': ['oci', 'base'],
     'registry': ['store/blob', 'store/meta', 'oci', 'base'],
+    'jobs': ['registry', 'store/blob', 'store/meta', 'oci', 'base'],
     'transfer': ['registry', 'store/blob', 'store/meta', 'oci', 'base'],
     'api': ['registry', 'http', 'oci', 'base'],
-    'cli': ['api', 'transfer', 'registry', 'store/blob', 'store/meta', 'http', 'net', 'oci', 'base'],
+    'cli': ['api', 'jobs', 'transfer', 'registry', 'store/blob', 'store/meta', 'http', 'net', 'oci', 'base'],
     '': ['cli', 'base'],                                # main.c
 }
 

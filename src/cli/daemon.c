@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "cli/announce.h"
+#include "cli/job_settings.h"
 #include "cli/process.h"
 #include "cli/running.h"
 #include "cli/service.h"
@@ -36,6 +37,7 @@ struct daemon {
         struct registry *registry;
         struct pool *pool;
         struct api *api;
+        struct jobs *jobs;
         struct http_server *server;
 };
 
@@ -75,6 +77,13 @@ static struct http_limits limits_of(const struct daemon *d)
 static struct api_policy policy_of(const struct settings *s)
 {
         return (struct api_policy){ s->read_only, s->no_delete, s->max_manifest_bytes, s->max_page };
+}
+
+static bool requests_wait(void *arg)
+{
+        struct daemon *d = arg;
+
+        return pool_queued(d->pool) > 0;
 }
 
 static RESULT publish_identity(struct daemon *d, struct err *e)
@@ -149,10 +158,13 @@ static RESULT serve(struct daemon *d, struct err *e)
                                              .limits = limits_of(d), .tls = certificates_tls(d->certificates) };
         struct announcement announcement = { .settings = d->settings, .identity = certificates_identity(d->certificates),
                                              .lock_fd = d->lock_fd };
+        struct jobs_config jobs = { .registry = d->registry, .is_busy = requests_wait, .busy_arg = d };
+        struct jobs_settings settings = job_settings(d->settings);
 
         TRY(http_server_new(&config, &d->server, e));
         TRY(listen_everywhere(d, e));
         TRY(http_server_start(d->server, e));
+        TRY(jobs_new(&jobs, &settings, &d->jobs, e));
         announcement.server = d->server;
         TRY(announce_ready(&announcement, e));
         process_give_back();
@@ -205,6 +217,7 @@ void daemon_free(struct daemon *d)
         if (!d)
                 return;
         http_server_free(d->server);
+        jobs_free(d->jobs);
         api_free(d->api);
         pool_free(d->pool);
         registry_free(d->registry);
@@ -255,11 +268,13 @@ static void apply_settings(struct daemon *d)
 {
         struct api_policy policy = policy_of(d->settings);
         struct http_limits limits = limits_of(d);
+        struct jobs_settings jobs = job_settings(d->settings);
 
         log_configure((enum log_level)d->settings->log_level, (enum log_format)d->settings->log_format);
         api_set_policy(d->api, &policy);
         registry_set_upload_bytes_max(d->registry, d->settings->max_upload_bytes);
         http_server_set_limits(d->server, &limits);
+        jobs_set(d->jobs, &jobs);
 }
 
 static void reload(struct daemon *d)

@@ -80,6 +80,26 @@
         X(max_page, "max-page", INTEGER, "N", "1000", 1, 10000, LIMITS, LIVE, NULL, \
           "Entries on one page of tags, repositories or referrers; who asks for more gets this many.") \
         \
+        X(gc_grace_ms, "gc-grace", DURATION, "TIME", "1h", SECOND, 365 * DAY, STORE, LIVE, NULL, \
+          "How long a blob stays that no manifest names, and what a deleted manifest named. A push must not take longer between a " \
+          "blob and the manifest.") \
+        X(gc_interval_ms, "gc-interval", DURATION, "TIME", "1m", SECOND, 365 * DAY, STORE, LIVE, NULL, \
+          "How often the collector looks for what may go.") \
+        X(gc_trash_delay_ms, "gc-trash-delay", DURATION, "TIME", "5m", SECOND, 365 * DAY, STORE, LIVE, NULL, \
+          "How long the file of a removed blob stays, for those who were just told of it.") \
+        X(upload_expiry_ms, "upload-expiry", DURATION, "TIME", "24h", SECOND, 365 * DAY, STORE, LIVE, NULL, \
+          "How long an upload stays that makes no progress.") \
+        X(untagged_expiry_ms, "untagged-expiry", DURATION, "TIME", "0", 0, 3650 * DAY, STORE, LIVE, NULL, \
+          "How long a manifest stays to which no tag, no index and no subject leads; 0: for good.") \
+        X(scrub_period_ms, "scrub-period", DURATION, "TIME", "30d", 0, 3650 * DAY, STORE, LIVE, NULL, \
+          "Time in which all that is stored is read again once and compared with its digest; 0: never.") \
+        X(scrub_rate_bytes, "scrub-rate", RATE, "RATE", "32MiB/s", 64 * KIB, TIB, STORE, LIVE, NULL, \
+          "Fastest rate at which stored content is read again.") \
+        X(copy_interval_ms, "copy-interval", DURATION, "TIME", "1h", 0, 365 * DAY, STORE, LIVE, NULL, \
+          "How often the database is copied to orlop.db.copy beside it, if something changed; 0: never.") \
+        X(disk_reserve_bytes, "disk-reserve", BYTES, "SIZE", "64MiB", 0, TIB, STORE, LIVE, NULL, \
+          "Space on the disk that is kept free: with less, pushes are refused, while pulls and deletions go on.") \
+        \
         X(log_level, "log-level", ENUM, "error|warn|info|debug", "info", 0, 0, LOGGING, LIVE, NULL, \
           "What is written to the log.") \
         X(log_format, "log-format", ENUM, "text|json", "text", 0, 0, LOGGING, LIVE, NULL, \
@@ -89,4 +109,5 @@
         X(GENERAL, "general", "General") \
         X(NETWORK, "network", "Network and TLS") \
         X(LIMITS, "limits", "Limits") \
+        X(STORE, "store", "Space and integrity") \
         X(LOGGING, "logging", "Log")

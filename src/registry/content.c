@@ -4,24 +4,71 @@
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "registry/internal.h"
+#include "store/meta/damage.h"
+
+#include <stdio.h>
+
+enum { TRIES = 3 };     /* of reading a row that others replace meanwhile */
 
 /* --- Blobs ------------------------------------------------------------------------------------------------------------ */
 
-/* The row, and a copy for those who ask next. */
-static RESULT get_blob(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
-                       struct meta_blob *ret_row, struct err *e)
+static struct result fail_damaged(const struct digest *digest, struct err *e)
+{
+        return FAIL(e, ERR_CORRUPT, 0, "blob %s was found damaged on this registry's disk and is not served; push it again to mend it",
+                    digest_format(digest).s);
+}
+
+/* Marks what was just seen. Where the row is another by now, the blob was mended or removed meanwhile: ask again. */
+static RESULT mark_damaged(struct registry *registry, struct meta_blob *row, struct slice what, bool *ret_again, struct err *e)
+{
+        bool marked;
+
+        TRY(meta_blob_set_damaged(registry->meta, &row->digest, row->in_database ? NULL : &row->id, what, &marked, e));
+        *ret_again = !marked;
+        row->damaged = marked;
+        return marked ? fail_damaged(&row->digest, e) : OK;
+}
+
+static void keep_blob(struct registry *registry, struct slice repository, const struct meta_blob *row, struct slice name,
+                      uint64_t version)
+{
+        struct cache_content content = { .kind = REGISTRY_BLOB, .digest = row->digest, .size = row->size,
+                                         .until_us = row->promised_until_us };
+
+        if (row->in_database)
+                content.bytes = row->bytes.p ? row->bytes : S("");
+        cache_put(registry->cache, repository, name, &content, version);
+}
+
+/* The row, and a copy for those who ask next. What the database holds is compared with its digest first. */
+static RESULT get_blob_once(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
+                            struct meta_blob *ret_row, bool *ret_again, struct err *e)
 {
         struct digest_text name = digest_format(digest);
         uint64_t version = cache_version(registry->cache, repository, slice_from(name.s));
-        struct cache_content content = { .kind = REGISTRY_BLOB, .digest = *digest };
+        struct digest have;
 
+        *ret_again = false;
         TRY(meta_blob_get(registry->meta, repository, digest, true, arena, ret_row, e));
-        content.size = ret_row->size;
-        content.until_us = ret_row->promised_until_us;
-        if (ret_row->in_database)
-                content.bytes = ret_row->bytes.p ? ret_row->bytes : S("");
-        cache_put(registry->cache, repository, slice_from(name.s), &content, version);
+        if (ret_row->damaged)
+                return OK;
+        if (ret_row->in_database) {
+                digest_of_bytes(digest->algorithm, ret_row->bytes, &have);
+                if (!digest_eq(&have, digest))
+                        return mark_damaged(registry, ret_row, S("its bytes in the database are not those of its digest"), ret_again, e);
+        }
+        keep_blob(registry, repository, ret_row, slice_from(name.s), version);
         return OK;
+}
+
+static RESULT get_blob(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
+                       struct meta_blob *ret_row, struct err *e)
+{
+        bool again = true;
+
+        for (int i = 0; again && i < TRIES; i++)
+                TRY(get_blob_once(registry, repository, digest, arena, ret_row, &again, e));
+        return again ? FAIL(e, ERR_BUSY, 0, "blob %s changes all the time", digest_format(digest).s) : OK;
 }
 
 struct registry_object *registry_blob_now(struct registry *registry, struct slice repository, struct slice digest)
@@ -32,26 +79,31 @@ struct registry_object *registry_blob_now(struct registry *registry, struct slic
 RESULT registry_blob_stat(struct registry *registry, struct slice repository, const struct digest *digest, struct arena *arena,
                           uint64_t *ret_size, struct err *e)
 {
-        struct meta_blob row;
+        struct meta_blob row = { .damaged = true };
 
-        TRY(get_blob(registry, repository, digest, arena, &row, e));
+        if (!get_blob(registry, repository, digest, arena, &row, e).ok && e->code != ERR_CORRUPT)
+                return FAILED;
+        if (row.damaged)
+                return FAIL(e, ERR_BLOB_UNKNOWN, 0, "blob %s was found damaged; push it again", digest_format(digest).s);
         *ret_size = row.size;
         return OK;
 }
 
-static RESULT open_file(struct registry *registry, const struct meta_blob *row, int *ret_fd, struct err *e)
+/* A file that is missing or has another length than its row says is seen at once; other damage is for the scrub to find. */
+static RESULT open_file(struct registry *registry, struct meta_blob *row, int *ret_fd, bool *ret_again, struct err *e)
 {
         _cleanup_fd_ int fd = -1;
         uint64_t size;
+        char what[100];
 
-        if (!blob_open(registry->blobs, &row->digest, &row->id, &fd, &size, e).ok) {
-                if (e->code != ERR_NOT_FOUND)
-                        return FAILED;
-                return FAIL(e, ERR_CORRUPT, 0, "the file of blob %s is missing from the store", digest_format(&row->digest).s);
+        *ret_again = false;
+        if (!blob_open(registry->blobs, &row->digest, &row->id, &fd, &size, e).ok)
+                return e->code == ERR_NOT_FOUND ? mark_damaged(registry, row, S("its file is missing"), ret_again, e) : FAILED;
+        if (size != row->size) {
+                snprintf(what, sizeof what, "its file has %llu bytes instead of %llu", (unsigned long long)size,
+                         (unsigned long long)row->size);
+                return mark_damaged(registry, row, slice_from(what), ret_again, e);
         }
-        if (size != row->size)
-                return FAIL(e, ERR_CORRUPT, 0, "the file of blob %s has %llu bytes instead of %llu", digest_format(&row->digest).s,
-                            (unsigned long long)size, (unsigned long long)row->size);
         *ret_fd = TAKE_FD(fd);
         return OK;
 }
@@ -60,11 +112,19 @@ RESULT registry_blob_open(struct registry *registry, struct slice repository, co
                           struct registry_blob *ret_blob, struct err *e)
 {
         struct meta_blob row;
+        bool again = true;
         int fd = -1;
 
-        TRY(get_blob(registry, repository, digest, arena, &row, e));
-        if (!row.in_database)
-                TRY(open_file(registry, &row, &fd, e));
+        for (int i = 0; again && i < TRIES; i++) {
+                TRY(get_blob(registry, repository, digest, arena, &row, e));
+                if (row.damaged)
+                        return fail_damaged(digest, e);
+                again = false;
+                if (!row.in_database)
+                        TRY(open_file(registry, &row, &fd, &again, e));
+        }
+        if (again)
+                return FAIL(e, ERR_BUSY, 0, "blob %s changes all the time", digest_format(digest).s);
         *ret_blob = (struct registry_blob){ .size = row.size, .fd = fd, .bytes = row.bytes };
         return OK;
 }
@@ -95,17 +155,22 @@ RESULT registry_manifest_get(struct registry *registry, struct slice repository,
         uint64_t version = cache_version(registry->cache, repository, reference);
         struct reference parsed;
         struct cache_content content;
+        struct digest have;
 
         TRY(reference_parse(reference, &parsed, e));
         TRY(meta_manifest_get(registry->meta, repository, parsed.is_digest ? &parsed.digest : NULL, parsed.tag, true, arena,
                               ret_manifest, e));
+        digest_of_bytes(ret_manifest->digest.algorithm, ret_manifest->payload, &have);
+        if (!digest_eq(&have, &ret_manifest->digest))
+                return FAIL(e, ERR_CORRUPT, 0, "manifest %s is damaged in this registry's database and is not served; push it again to "
+                            "mend it", digest_format(&ret_manifest->digest).s);
         content = (struct cache_content){
                 .kind = REGISTRY_MANIFEST,
                 .digest = ret_manifest->digest,
                 .media_type = ret_manifest->media_type,
                 .bytes = ret_manifest->payload,
                 .size = ret_manifest->size,
-                .until_us = INT64_MAX,
+                .until_us = ret_manifest->promised_until_us,
         };
         cache_put(registry->cache, repository, reference, &content, version);
         return OK;

@@ -12,6 +12,7 @@ struct push;
 #define BOOT_ID_LENGTH 36
 
 struct registry {
+        char *data_dir;                         /* owned */
         struct blob_store *blobs;               /* owned */
         struct meta *meta;                      /* owned */
         struct cache *cache;                    /* owned */

@@ -3,6 +3,7 @@
 #include "registry/push.h"
 
 #include "registry/internal.h"
+#include "store/meta/collect.h"
 
 #include <errno.h>
 
@@ -336,4 +337,18 @@ RESULT push_commit(struct push *push, const struct digest *want, struct err *e)
         if (push->received <= PUSH_SMALL_MAX)
                 return commit_small(push, want, e);
         return commit_file(push, want, e);
+}
+
+/* --- Expiry ----------------------------------------------------------------------------------------------------------- */
+
+RESULT push_expire(struct registry *registry, struct slice repository, const struct upload_id *id, int64_t before_us,
+                   bool *ret_expired, struct err *e)
+{
+        _cleanup_(push_freep) struct push *push = NULL;
+
+        *ret_expired = false;
+        if (!push_new(registry, repository, id, &push, e).ok)
+                return e->code == ERR_BUSY ? OK : FAILED;
+        TRY(meta_upload_expire(registry->meta, id, before_us, ret_expired, e));
+        return *ret_expired ? blob_upload_remove(registry->blobs, id, e) : OK;
 }

@@ -38,3 +38,7 @@ RESULT push_save(struct push *push, struct err *e);
 /* ERR_DIGEST_INVALID: the bytes are not what the digest says; the session is gone. */
 RESULT push_commit(struct push *push, const struct digest *want, struct err *e);
 RESULT push_cancel(struct push *push, struct err *e);
+
+/* Ends a session that had no progress since before_us and that no request works on, with its file. For the collector. */
+RESULT push_expire(struct registry *registry, struct slice repository, const struct upload_id *id, int64_t before_us,
+                   bool *ret_expired, struct err *e);

@@ -3,6 +3,7 @@
 
 #include "base/fs.h"
 #include "base/rand.h"
+#include "registry/collect.h"
 #include "registry/internal.h"
 
 #include <errno.h>
@@ -66,8 +67,12 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
 {
         struct registry *registry = calloc(1, sizeof *registry);
 
-        if (!registry)
+        if (registry)
+                registry->data_dir = strdup(config->data_dir);
+        if (!registry || !registry->data_dir) {
+                free(registry);
                 return FAIL(e, ERR_NOMEM, ENOMEM, "open the registry");
+        }
         pthread_mutex_init(&registry->pushes_lock, NULL);
         registry->upload_bytes_max = config->upload_bytes_max;
         read_boot_id(registry->boot_id);
@@ -92,7 +97,14 @@ void registry_free(struct registry *registry)
         cache_free(registry->cache);
         blob_store_free(registry->blobs);
         pthread_mutex_destroy(&registry->pushes_lock);
+        free(registry->data_dir);
         free(registry);
+}
+
+void registry_set_stay(struct registry *registry, const struct meta_rules *rules)
+{
+        meta_set_grace(registry->meta, rules->grace_us);
+        meta_set_untagged(registry->meta, rules->untagged_us);
 }
 
 void registry_set_upload_bytes_max(struct registry *registry, uint64_t upload_bytes_max)

@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+/* How often a folder that others remove as empty is made anew before a file moves into it. */
+enum { RENAME_TRIES = 5 };
+
 struct blob_upload {
         struct blob_store *store;       /* borrowed, outlives its uploads */
         struct upload_id id;
@@ -134,12 +137,14 @@ static RESULT move_to_place(const struct path *from, const struct path *to, stru
 {
         struct path folder = *to;
 
-        if (fs_rename(from->s, to->s, e).ok)
-                return OK;
-        if (e->code != ERR_NOT_FOUND)
-                return FAILED;
         *strrchr(folder.s, '/') = 0;
-        TRY(fs_mkdir_one(folder.s, 0755, e));
+        for (int i = 0; i < RENAME_TRIES; i++) {        /* an empty folder may be removed meanwhile */
+                if (fs_rename(from->s, to->s, e).ok)
+                        return OK;
+                if (e->code != ERR_NOT_FOUND)
+                        return FAILED;
+                TRY(fs_mkdir_one(folder.s, 0755, e));
+        }
         return fs_rename(from->s, to->s, e);
 }
 
@@ -295,6 +300,12 @@ RESULT blob_open(struct blob_store *store, const struct digest *digest, const st
 
 RESULT blob_remove(struct blob_store *store, const struct digest *digest, const struct upload_id *id, struct err *e)
 {
+        struct path object = object_path(store, digest, id), folder = object;
+
         TRY(fs_remove(upload_path(store, id).s, e));
-        return fs_remove(object_path(store, digest, id).s, e);
+        TRY(fs_remove(object.s, e));
+        *strrchr(folder.s, '/') = 0;
+        if (rmdir(folder.s) == 0 || errno == ENOENT)
+                *strrchr(folder.s, '/') = 0;
+        return fs_sync_dir(folder.s, e);
 }

@@ -2,6 +2,7 @@
 #include "store/meta/internal.h"
 
 #include "base/clock.h"
+#include "base/rules.h"
 
 #include <stdio.h>
 
@@ -39,6 +40,7 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
         if (id.p && !upload_id_parse(id, &blob->id))
                 return FAIL(e, ERR_CORRUPT, 0, "the database holds an object's name that is none");
         *ret_held = (struct held){ .blob = rows_i64(&rows, 0), .repository = rows_i64(&rows, 3) };
+        blob->damaged = !rows_is_null(&rows, 5);
         blob->promised_until_us = rows_i64(&rows, 4) + m->grace_us / 2;
         ret_held->old = blob->promised_until_us < clock_now_us();
         return OK;
@@ -49,7 +51,7 @@ static RESULT read_content(struct db *db, int64_t id, struct arena *arena, struc
         _cleanup_(rows_end) struct rows rows = { 0 };
         bool found;
 
-        TRY(db_query(db, SQL_BLOB_CONTENT, VALUES(V_I(id)), &rows, e));
+        TRY(db_query(db, SQL_BLOB_CONTENT, VALUES(V_I(id), V_D(&blob->digest)), &rows, e));
         TRY(rows_next(&rows, &found, e));
         if (!found)
                 return FAIL(e, ERR_BLOB_UNKNOWN, 0, "blob %s was just removed", digest_format(&blob->digest).s);
@@ -85,7 +87,7 @@ static RESULT get(struct meta *m, struct slice repository, bool with_bytes, stru
                 *ret_again = !named;
         if (ret_held->old && named)
                 blob->promised_until_us = clock_now_us() + m->grace_us / 2;
-        if (!named || !with_bytes || !blob->in_database)
+        if (!named || !with_bytes || !blob->in_database || blob->damaged)
                 return OK;
         return read_content(&reader->db, ret_held->blob, arena, blob, e);
 }
@@ -98,7 +100,7 @@ RESULT meta_blob_get(struct meta *m, struct slice repository, const struct diges
         bool again;
 
         TRY(get(m, repository, with_bytes, arena, &blob, &held, &again, e));
-        if (again) {
+        if (again && rule_holds(RULE_ASKED_FOR_STAYS)) {
                 TRY(writer_run(&m->writer, put_off, &held, false, e));
                 TRY(get(m, repository, with_bytes, arena, &blob, &held, NULL, e));
         }
@@ -173,7 +175,7 @@ static RESULT unlink_blob(struct tx *tx, void *arg, struct err *e)
         bool found;
 
         TRY(repository_find(tx->db, what->from, &repository, e));
-        TRY(db_find(tx->db, SQL_LINK_FIND, VALUES(V_I(repository.id), V_D(what->digest)), &found, &blob, e));
+        TRY(db_find(tx->db, SQL_LINK_FIND_EVEN_DAMAGED, VALUES(V_I(repository.id), V_D(what->digest)), &found, &blob, e));
         if (!found)
                 return fail_blob(tx->db, what->from, what->digest, e);
         TRY(db_find(tx->db, SQL_BLOB_IN_USE, VALUES(V_I(blob), V_I(repository.id)), &found, &ignored, e));

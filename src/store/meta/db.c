@@ -11,6 +11,7 @@ enum { BUSY_TIMEOUT_MS = 10000, STATEMENT_TEXT_MAX = 1024 };
 static const char *const texts[SQL_COUNT] = {
 #define X(name, text) [SQL_##name] = text,
         META_STATEMENTS(X)
+        META_SURVEYS(X)
 #undef X
 };
 

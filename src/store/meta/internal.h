@@ -11,7 +11,7 @@ struct meta {
         struct writer writer;
         struct readers readers;
         struct keeper keeper;
-        _Atomic int64_t grace_us;
+        _Atomic int64_t grace_us, untagged_us;
 };
 
 struct repository {
@@ -33,3 +33,7 @@ RESULT read_manifest(struct rows *rows, struct arena *arena, struct meta_manifes
 
 /* SQLite's own checks: integrity_check and foreign_key_check. ERR_CORRUPT with the first finding. */
 RESULT db_check(struct db *db, struct err *e);
+/* Removes a manifest that nothing leads to but its tags, and queues what it leaves behind. The digest and the name live until
+ * the change's caller returns, or were kept (tx_keep()). */
+RESULT manifest_remove(struct tx *tx, struct slice repository_name, int64_t repository, int64_t id, const struct digest *digest,
+                       struct err *e);

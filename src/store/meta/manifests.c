@@ -1,6 +1,9 @@
 /* Manifests and tags. */
 #include "store/meta/internal.h"
 
+#include "base/clock.h"
+#include "base/rules.h"
+
 #include <stdio.h>
 
 static struct result fail_digest(struct db *db, struct slice repository, const struct digest *digest, struct err *e)
@@ -79,10 +82,16 @@ static RESULT add_manifest(struct tx *tx, int64_t repository, const struct put *
         return OK;
 }
 
-/* Equal bytes again. Where they do not tell their type themselves, the last push does. */
-static RESULT again(struct tx *tx, int64_t id, struct slice stored_type, const struct put *put, struct err *e)
+/* Equal bytes again. Where they do not tell their type themselves, the last push does. Bytes that the disk had spoiled are good
+ * again, and a review that is near is put off: whoever pushes a manifest by digest is about to name it. */
+static RESULT again(struct tx *tx, int64_t id, bool same_type, const struct put *put, struct err *e)
 {
-        if (slice_eq(stored_type, put->manifest->media_type))
+        TRY(db_change(tx->db, SQL_MANIFEST_MEND, VALUES(V_I(id), V_B(put->manifest->payload)), e));
+        if (db_changes(tx->db))
+                tx_stale(tx, put->repository, S(""), &put->manifest->digest);
+        if (put->tag_count == 0)
+                TRY(db_change(tx->db, SQL_MANIFEST_PUSHED_AGAIN, VALUES(V_I(id), V_I(tx->now_us)), e));
+        if (same_type)
                 return OK;
         tx_stale(tx, put->repository, S(""), &put->manifest->digest);
         return db_change(tx->db, SQL_MANIFEST_SET_TYPE, VALUES(V_I(id), V_T(put->manifest->media_type)), e);
@@ -92,13 +101,15 @@ static RESULT find_manifest(struct tx *tx, int64_t repository, const struct put 
                             struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
+        bool same_type;
 
         TRY(db_query(tx->db, SQL_MANIFEST_FIND, VALUES(V_I(repository), V_D(&put->manifest->digest)), &rows, e));
         TRY(rows_next(&rows, ret_found, e));
         if (!*ret_found)
                 return OK;
         *ret_id = rows_i64(&rows, 0);
-        return again(tx, *ret_id, rows_bytes(&rows, 2), put, e);
+        same_type = slice_eq(rows_bytes(&rows, 2), put->manifest->media_type);
+        return again(tx, *ret_id, same_type, put, e);
 }
 
 /* The manifest that loses a tag may have been held by it alone. */
@@ -179,29 +190,84 @@ RESULT read_manifest(struct rows *rows, struct arena *arena, struct meta_manifes
         return OK;
 }
 
-RESULT meta_manifest_get(struct meta *m, struct slice repository, const struct digest *digest, struct slice tag,
-                         bool with_payload, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e)
+/* When a manifest that was asked for by digest may go at the earliest, less the time that whoever asked needs to name it. One
+ * that waits for no review can begin to wait now. */
+static int64_t promised_until(struct meta *m, struct rows *rows, int64_t now_us)
+{
+        int64_t until_us = now_us + m->grace_us / 2, untagged_us = m->untagged_us;
+        int64_t since_us = rows_is_null(rows, MANIFEST_COLUMN_SINCE) ? now_us : rows_i64(rows, MANIFEST_COLUMN_SINCE);
+
+        if (since_us < now_us && rows_i64(rows, MANIFEST_COLUMN_ORPHANED))
+                until_us = since_us + m->grace_us / 2;
+        if (untagged_us)
+                until_us = MIN(until_us, since_us + untagged_us / 2);
+        return until_us;
+}
+
+struct wanted_manifest {
+        struct slice repository;
+        const struct digest *digest;    /* NULL: by tag */
+        struct slice tag;
+        bool with_payload;
+        int64_t id;                     /* result, by digest */
+};
+
+static RESULT query_manifest(struct db *db, const struct wanted_manifest *wanted, struct rows *rows, struct err *e)
+{
+        bool whole = wanted->with_payload;
+
+        if (wanted->digest)
+                return db_query(db, whole ? SQL_MANIFEST_BY_DIGEST_WHOLE : SQL_MANIFEST_BY_DIGEST,
+                                VALUES(V_T(wanted->repository), V_D(wanted->digest)), rows, e);
+        return db_query(db, whole ? SQL_MANIFEST_BY_TAG_WHOLE : SQL_MANIFEST_BY_TAG, VALUES(V_T(wanted->repository), V_T(wanted->tag)),
+                        rows, e);
+}
+
+static RESULT get_manifest(struct meta *m, struct wanted_manifest *wanted, struct arena *arena, struct meta_manifest *ret_manifest,
+                           struct err *e)
 {
         _cleanup_(reader_returnp) struct reader *reader = NULL;
         _cleanup_(rows_end) struct rows rows = { 0 };
+        int64_t now_us = clock_now_us();
         struct meta_manifest manifest;
         bool found;
 
         TRY(reader_lend(&m->readers, &reader, e));
-        if (digest)
-                TRY(db_query(&reader->db, with_payload ? SQL_MANIFEST_BY_DIGEST_WHOLE : SQL_MANIFEST_BY_DIGEST,
-                             VALUES(V_T(repository), V_D(digest)), &rows, e));
-        else
-                TRY(db_query(&reader->db, with_payload ? SQL_MANIFEST_BY_TAG_WHOLE : SQL_MANIFEST_BY_TAG,
-                             VALUES(V_T(repository), V_T(tag)), &rows, e));
+        TRY(query_manifest(&reader->db, wanted, &rows, e));
         TRY(rows_next(&rows, &found, e));
         if (!found)
-                return digest ? fail_digest(&reader->db, repository, digest, e) : fail_tag(&reader->db, repository, tag, e);
+                return wanted->digest ? fail_digest(&reader->db, wanted->repository, wanted->digest, e)
+                                      : fail_tag(&reader->db, wanted->repository, wanted->tag, e);
         TRY(read_manifest(&rows, arena, &manifest, e));
-        if (with_payload)
+        if (wanted->with_payload)
                 TRY(copy_bytes(&rows, MANIFEST_COLUMN_PAYLOAD, arena, &manifest.payload, e));
+        manifest.promised_until_us = INT64_MAX;
+        if (wanted->digest) {
+                wanted->id = rows_i64(&rows, MANIFEST_COLUMN_ID);
+                manifest.promised_until_us = promised_until(m, &rows, now_us);
+        }
         *ret_manifest = manifest;
         return OK;
+}
+
+static RESULT put_off(struct tx *tx, void *arg, struct err *e)
+{
+        struct wanted_manifest *wanted = arg;
+
+        return db_change(tx->db, SQL_MANIFEST_TOUCH, VALUES(V_I(wanted->id), V_I(tx->now_us)), e);
+}
+
+/* As with blobs: a review that is near is put off first, and then the manifest is looked up. */
+RESULT meta_manifest_get(struct meta *m, struct slice repository, const struct digest *digest, struct slice tag,
+                         bool with_payload, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e)
+{
+        struct wanted_manifest wanted = { .repository = repository, .digest = digest, .tag = tag, .with_payload = with_payload };
+
+        TRY(get_manifest(m, &wanted, arena, ret_manifest, e));
+        if (ret_manifest->promised_until_us >= clock_now_us() || !rule_holds(RULE_ASKED_FOR_STAYS))
+                return OK;
+        TRY(writer_run(&m->writer, put_off, &wanted, false, e));
+        return get_manifest(m, &wanted, arena, ret_manifest, e);
 }
 
 /* --- Delete ----------------------------------------------------------------------------------------------------------- */
@@ -268,33 +334,42 @@ static RESULT stale_subject(struct tx *tx, int64_t id, const struct removal *rem
         return OK;
 }
 
-static RESULT remove_manifest(struct tx *tx, void *arg, struct err *e)
+RESULT manifest_remove(struct tx *tx, struct slice repository_name, int64_t repository, int64_t id, const struct digest *digest,
+                       struct err *e)
 {
-        struct removal *removal = arg;
-        struct repository repository;
-        int64_t id, ignored;
+        struct removal removal = { .repository = repository_name, .digest = digest };
+        int64_t ignored;
         bool more;
 
-        TRY(find_removable(tx, removal, &repository, &id, e));
-        TRY(stale_subject(tx, id, removal, e));
-        TRY(remove_tags(tx, id, removal, e));
-        TRY(queue_left_behind(tx, repository.id, id, removal->digest, e));
+        TRY(stale_subject(tx, id, &removal, e));
+        TRY(remove_tags(tx, id, &removal, e));
+        TRY(queue_left_behind(tx, repository, id, digest, e));
         TRY(db_change(tx->db, SQL_MANIFEST_REMOVE_BLOBS, VALUES(V_I(id)), e));
         TRY(db_change(tx->db, SQL_MANIFEST_REMOVE_CHILDREN, VALUES(V_I(id)), e));
         TRY(db_change(tx->db, SQL_MANIFEST_UNQUEUE, VALUES(V_I(id)), e));
         TRY(db_change(tx->db, SQL_MANIFEST_REMOVE, VALUES(V_I(id)), e));
-        TRY(db_find(tx->db, SQL_MANIFEST_ANY, VALUES(V_I(repository.id)), &more, &ignored, e));
+        TRY(db_find(tx->db, SQL_MANIFEST_ANY, VALUES(V_I(repository)), &more, &ignored, e));
         if (!more)
-                TRY(db_change(tx->db, SQL_REPOSITORY_UNLIST, VALUES(V_I(repository.id)), e));
-        tx_stale(tx, removal->repository, S(""), removal->digest);
+                TRY(db_change(tx->db, SQL_REPOSITORY_UNLIST, VALUES(V_I(repository)), e));
+        tx_stale(tx, repository_name, S(""), digest);
         return OK;
+}
+
+static RESULT remove_named(struct tx *tx, void *arg, struct err *e)
+{
+        struct removal *removal = arg;
+        struct repository repository;
+        int64_t id;
+
+        TRY(find_removable(tx, removal, &repository, &id, e));
+        return manifest_remove(tx, removal->repository, repository.id, id, removal->digest, e);
 }
 
 RESULT meta_manifest_delete(struct meta *m, struct slice repository, const struct digest *digest, struct err *e)
 {
         struct removal removal = { .repository = repository, .digest = digest };
 
-        return writer_run(&m->writer, remove_manifest, &removal, true, e);
+        return writer_run(&m->writer, remove_named, &removal, true, e);
 }
 
 static RESULT remove_tag(struct tx *tx, void *arg, struct err *e)

@@ -27,9 +27,14 @@ RESULT meta_check(struct meta *m, struct err *e);
  * ERR_UNSUPPORTED: written by a newer program. */
 RESULT meta_sqlite_check(const char *data_dir, struct err *e);
 
+/* Transactions that were committed since it was opened: has anything changed? */
+uint64_t meta_commits(struct meta *m);
+
 /* How long a blob that no manifest names is kept (the collector's grace; an hour unless set). Here it decides when asking for a
  * blob puts its review off: past half of that time. A cache of blob facts must forget before the other half is over. */
 void meta_set_grace(struct meta *m, int64_t grace_us);
+/* The same of manifests that nothing leads to; 0 (as long as it is not set): they stay. */
+void meta_set_untagged(struct meta *m, int64_t age_us);
 
 /* --- Uploads ---------------------------------------------------------------------------------------------------------- */
 
@@ -61,6 +66,7 @@ struct meta_blob {
         struct digest digest;
         uint64_t size;
         bool in_database;               /* bytes below; otherwise the object is <digest>.<id> */
+        bool damaged;                   /* known not to be what the digest says: to be told to be absent, never to be served */
         struct upload_id id;
         struct slice bytes;             /* arena */
         int64_t promised_until_us;      /* no collector takes it before, and half a grace longer; ask again after it */
@@ -98,6 +104,7 @@ struct meta_manifest {
         struct slice payload;           /* the exact bytes */
         uint64_t size;
         int64_t created_us;
+        int64_t promised_until_us;      /* result: until then it may be told to be there; then it must be asked for again */
 };
 
 /* Stores the manifest, its links and its tags (tags may be empty: push by digest). All parts must be in the repository:

@@ -68,9 +68,19 @@ void meta_on_change(struct meta *m, meta_changed_fn *fn, void *arg)
         m->writer.changed_arg = arg;
 }
 
+uint64_t meta_commits(struct meta *m)
+{
+        return writer_counters(&m->writer).commits;
+}
+
 void meta_set_grace(struct meta *m, int64_t grace_us)
 {
         m->grace_us = grace_us;
+}
+
+void meta_set_untagged(struct meta *m, int64_t age_us)
+{
+        m->untagged_us = age_us;
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------------- */

@@ -32,9 +32,12 @@ static const char *const steps[] = {
         "  upload_id     TEXT,"
         "  created_us    INTEGER NOT NULL,"
         "  content       BLOB,"
+        "  damaged_us    INTEGER,"                      /* when its bytes were found not to be what the digest says */
+        "  damage        TEXT,"                         /* how, for a person */
         "  CHECK ((upload_id IS NULL) <> (content IS NULL))"
         ") STRICT;"
         "CREATE UNIQUE INDEX blobs_upload ON blobs (upload_id) WHERE upload_id IS NOT NULL;"
+        "CREATE INDEX blobs_damaged ON blobs (id) WHERE damaged_us IS NOT NULL;"
 
         /* since_us: when it was last uploaded, mounted, left by a manifest, or asked for while no manifest named it. */
         "CREATE TABLE repository_blobs ("
@@ -104,12 +107,14 @@ static const char *const steps[] = {
         "  since_us      INTEGER NOT NULL"
         ") STRICT;"
 
-        /* Does anything lead to this manifest? */
+        /* Does anything lead to this manifest? orphaned: an index or a subject that led to it was deleted, so that it goes after the
+         * grace; others are only untagged, and stay unless the user wants them to go. */
         "CREATE TABLE gc_manifest_queue ("
         "  manifest_id   INTEGER PRIMARY KEY REFERENCES manifests (id),"
+        "  orphaned      INTEGER NOT NULL,"
         "  since_us      INTEGER NOT NULL"
         ") STRICT;"
-        "CREATE INDEX gc_manifest_queue_since ON gc_manifest_queue (since_us);"
+        "CREATE INDEX gc_manifest_queue_since ON gc_manifest_queue (orphaned, since_us);"
 
         /* Objects whose blob's row is gone; removed after a delay, so that running downloads end. */
         "CREATE TABLE object_trash ("
@@ -119,6 +124,16 @@ static const char *const steps[] = {
         "  since_us      INTEGER NOT NULL"
         ") STRICT, WITHOUT ROWID;"
         "CREATE INDEX object_trash_since ON object_trash (since_us);"
+
+        /* How far the scrub has come: one row. Blobs are read in the order of their ids; a round ends when there is none left. */
+        "CREATE TABLE scrub ("
+        "  id            INTEGER PRIMARY KEY,"
+        "  last_blob_id  INTEGER NOT NULL,"
+        "  started_us    INTEGER NOT NULL,"             /* of this round; 0: none was begun */
+        "  ended_us      INTEGER NOT NULL,"             /* of the round before; 0: there was none */
+        "  bytes         INTEGER NOT NULL"              /* read in this round */
+        ") STRICT;"
+        "INSERT INTO scrub (id, last_blob_id, started_us, ended_us, bytes) VALUES (1, 0, 0, 0, 0);"
 
         /* One row for the probe to write. */
         "CREATE TABLE probes (id INTEGER PRIMARY KEY, written_us INTEGER NOT NULL) STRICT;"

@@ -78,7 +78,7 @@ static void references_are_indexed(void **state)
         expect_plan(w, "parents", "SELECT 1 FROM manifest_references WHERE child_id = 1");
         expect_plan(w, "tags of a manifest", "SELECT 1 FROM tags WHERE manifest_id = 1");
         expect_plan(w, "queued manifests", "SELECT 1 FROM gc_manifest_queue WHERE manifest_id = 1");
-        expect_plan(w, "due manifests", "SELECT 1 FROM gc_manifest_queue WHERE since_us < 1 ORDER BY since_us");
+        expect_plan(w, "due manifests", "SELECT 1 FROM gc_manifest_queue WHERE orphaned = 1 AND since_us < 1 ORDER BY since_us");
         expect_plan(w, "due objects", "SELECT 1 FROM object_trash WHERE since_us < 1 ORDER BY since_us");
 }
 

@@ -5,10 +5,18 @@
 
 #define MANIFEST_COLUMNS "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, m.annotations, m.subject"
 enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
-#define MANIFEST_OF_DIGEST "FROM repositories r JOIN manifests m ON m.repository_id = r.id AND m.digest = $2 WHERE r.name = $1"
+enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID };
+#define MANIFEST_OF_DIGEST \
+        "q.since_us, q.orphaned, m.id FROM repositories r JOIN manifests m ON m.repository_id = r.id AND m.digest = $2 " \
+        "LEFT JOIN gc_manifest_queue q ON q.manifest_id = m.id WHERE r.name = $1"
 #define MANIFEST_OF_TAG \
         "FROM repositories r JOIN tags t ON t.repository_id = r.id AND t.name = $2 JOIN manifests m ON m.id = t.manifest_id " \
         "WHERE r.name = $1"
+
+#define GC_BLOB_COLUMNS "q.id, q.blob_id, q.repository_id, q.since_us, r.name, b.digest, b.size, b.upload_id, l.since_us"
+#define GC_BLOB_JOINS \
+        "LEFT JOIN repositories r ON r.id = q.repository_id LEFT JOIN blobs b ON b.id = q.blob_id " \
+        "LEFT JOIN repository_blobs l ON l.blob_id = q.blob_id AND l.repository_id = q.repository_id"
 
 #define META_STATEMENTS(X) \
         /* transactions: SQLite's own words */ \
@@ -33,18 +41,24 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(UPLOAD_EXISTS, "SELECT 1 FROM uploads WHERE id = $1") \
         /* blobs */ \
         X(BLOB_OF_UPLOAD, "SELECT digest FROM blobs WHERE upload_id = $1") \
-        X(BLOB_FIND, "SELECT id, size FROM blobs WHERE digest = $1") \
+        X(BLOB_FIND, "SELECT id, damaged_us, upload_id, size FROM blobs WHERE digest = $1") \
         X(BLOB_ADD, "INSERT INTO blobs (digest, size, upload_id, content, created_us) VALUES ($1, $2, $3, $4, $5) RETURNING id") \
-        X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, l.since_us FROM repositories r " \
+        X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, l.since_us, b.damage FROM repositories r " \
                     "JOIN blobs b ON b.digest = $2 " \
                     "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = r.id WHERE r.name = $1") \
-        X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1") \
         X(BLOB_CONTENTS, "SELECT digest, content FROM blobs WHERE id > $1 AND content IS NOT NULL ORDER BY id") \
         X(OBJECTS, "SELECT digest, upload_id, size FROM blobs WHERE id > $1 AND upload_id IS NOT NULL ORDER BY id") \
+        X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1 AND digest = $2") \
+        X(BLOB_REPLACE, "UPDATE blobs SET size = $2, upload_id = $3, content = $4, damaged_us = NULL, damage = NULL WHERE id = $1") \
+        X(BLOB_REMOVE, "DELETE FROM blobs WHERE id = $1") \
+        X(BLOB_IS_LINKED, "SELECT 1 FROM repository_blobs WHERE blob_id = $1 LIMIT 1") \
         X(BLOB_IN_USE, "SELECT 1 FROM manifest_blobs WHERE blob_id = $1 AND repository_id = $2 LIMIT 1") \
         X(LINK_FIND, "SELECT b.id, b.size FROM blobs b " \
-                     "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = $1 WHERE b.digest = $2") \
-        X(LINK_ANYWHERE, "SELECT b.id FROM blobs b WHERE b.digest = $1 " \
+                     "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = $1 " \
+                     "WHERE b.digest = $2 AND b.damaged_us IS NULL") \
+        X(LINK_FIND_EVEN_DAMAGED, "SELECT b.id FROM blobs b " \
+                                  "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = $1 WHERE b.digest = $2") \
+        X(LINK_ANYWHERE, "SELECT b.id FROM blobs b WHERE b.digest = $1 AND b.damaged_us IS NULL " \
                          "AND EXISTS (SELECT 1 FROM repository_blobs l WHERE l.blob_id = b.id)") \
         X(LINK_ADD, "INSERT INTO repository_blobs (blob_id, repository_id, since_us) VALUES ($1, $2, $3) " \
                     "ON CONFLICT (blob_id, repository_id) DO UPDATE SET since_us = excluded.since_us") \
@@ -59,13 +73,14 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(MANIFEST_FIND, "SELECT id, size, media_type FROM manifests WHERE repository_id = $1 AND digest = $2") \
         X(MANIFEST_ADD, "INSERT INTO manifests (repository_id, digest, media_type, artifact_type, subject, annotations, size, " \
                         "created_us, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id") \
+        X(MANIFEST_MEND, "UPDATE manifests SET payload = $2 WHERE id = $1 AND payload <> $2") \
         X(MANIFEST_SET_TYPE, "UPDATE manifests SET media_type = $2 WHERE id = $1") \
         X(MANIFEST_ADD_BLOB, "INSERT INTO manifest_blobs (manifest_id, blob_id, repository_id) VALUES ($1, $2, $3) " \
                              "ON CONFLICT (manifest_id, blob_id) DO NOTHING") \
         X(MANIFEST_ADD_CHILD, "INSERT INTO manifest_references (parent_id, child_id) VALUES ($1, $2) " \
                               "ON CONFLICT (parent_id, child_id) DO NOTHING") \
-        X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_DIGEST) \
-        X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS ", NULL, " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload, " MANIFEST_OF_DIGEST) \
         X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_TAG) \
         X(MANIFEST_BY_TAG_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_TAG) \
         X(MANIFEST_PAYLOADS, "SELECT digest, payload FROM manifests WHERE id > $1 ORDER BY id") \
@@ -75,14 +90,16 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
         X(MANIFEST_REMOVE, "DELETE FROM manifests WHERE id = $1") \
         X(MANIFEST_REMOVE_BLOBS, "DELETE FROM manifest_blobs WHERE manifest_id = $1") \
         X(MANIFEST_REMOVE_CHILDREN, "DELETE FROM manifest_references WHERE parent_id = $1") \
-        X(MANIFEST_QUEUE, "INSERT INTO gc_manifest_queue (manifest_id, since_us) VALUES ($1, $2) " \
-                          "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
-        X(MANIFEST_QUEUE_CHILDREN, "INSERT INTO gc_manifest_queue (manifest_id, since_us) " \
-                                   "SELECT child_id, CAST($2 AS BIGINT) FROM manifest_references WHERE parent_id = $1 " \
-                                   "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
-        X(MANIFEST_QUEUE_REFERRERS, "INSERT INTO gc_manifest_queue (manifest_id, since_us) " \
-                                    "SELECT id, CAST($3 AS BIGINT) FROM manifests WHERE repository_id = $1 AND subject = $2 " \
-                                    "ON CONFLICT (manifest_id) DO UPDATE SET since_us = excluded.since_us") \
+        X(MANIFEST_QUEUE, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) VALUES ($1, 0, $2) " \
+                          "ON CONFLICT (manifest_id) DO UPDATE SET orphaned = 0, since_us = excluded.since_us") \
+        X(MANIFEST_QUEUE_CHILDREN, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) " \
+                                   "SELECT child_id, 1, CAST($2 AS BIGINT) FROM manifest_references WHERE parent_id = $1 " \
+                                   "ON CONFLICT (manifest_id) DO UPDATE SET orphaned = 1, since_us = excluded.since_us") \
+        X(MANIFEST_QUEUE_REFERRERS, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) " \
+                                    "SELECT id, 1, CAST($3 AS BIGINT) FROM manifests WHERE repository_id = $1 AND subject = $2 " \
+                                    "ON CONFLICT (manifest_id) DO UPDATE SET orphaned = 1, since_us = excluded.since_us") \
+        X(MANIFEST_PUSHED_AGAIN, "UPDATE gc_manifest_queue SET orphaned = 0, since_us = $2 WHERE manifest_id = $1") \
+        X(MANIFEST_TOUCH, "UPDATE gc_manifest_queue SET since_us = $2 WHERE manifest_id = $1") \
         X(MANIFEST_UNQUEUE, "DELETE FROM gc_manifest_queue WHERE manifest_id = $1") \
         X(REFERRER_PAGE, "SELECT " MANIFEST_COLUMNS " FROM repositories r JOIN manifests m ON m.repository_id = r.id " \
                          "AND m.subject = $2 AND m.digest > $3 WHERE r.name = $1 ORDER BY m.digest") \
@@ -92,15 +109,57 @@ enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
                    "ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, " \
                    "updated_us = excluded.updated_us") \
         X(TAG_REMOVE, "DELETE FROM tags WHERE repository_id = $1 AND name = $2") \
+        X(TAG_OF_MANIFEST, "SELECT 1 FROM tags WHERE manifest_id = $1 LIMIT 1") \
         X(TAG_PAGE, "SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3") \
         X(TAGS_OF_MANIFEST, "SELECT name FROM tags WHERE manifest_id = $1") \
         X(TAGS_REMOVE_OF_MANIFEST, "DELETE FROM tags WHERE manifest_id = $1") \
+        /* collection: collect.c */ \
+        X(GC_BLOB_FIRST, "SELECT " GC_BLOB_COLUMNS " FROM gc_blob_queue q " GC_BLOB_JOINS " WHERE q.id > 0 ORDER BY q.id LIMIT 1") \
+        X(BLOB_IS_HELD_ELSEWHERE, "SELECT 1 FROM repository_blobs WHERE blob_id = $1 AND repository_id <> $2 LIMIT 1") \
+        X(GC_BLOB_SINCE, "SELECT since_us FROM gc_blob_queue WHERE id > 0 ORDER BY id LIMIT 1") \
+        X(GC_MANIFEST_DUE, "SELECT 1 FROM gc_manifest_queue WHERE orphaned = $1 AND since_us <= $2 LIMIT 1") \
+        X(GC_BLOB_REVIEWED, "DELETE FROM gc_blob_queue WHERE id = $1") \
+        X(GC_MANIFEST_NEXT, "SELECT q.manifest_id, q.since_us, m.repository_id, r.name, m.digest, m.size, m.subject " \
+                            "FROM gc_manifest_queue q JOIN manifests m ON m.id = q.manifest_id " \
+                            "JOIN repositories r ON r.id = m.repository_id " \
+                            "WHERE q.orphaned = $1 AND q.since_us <= $2 AND (q.since_us, q.manifest_id) > ($3, $4) " \
+                            "ORDER BY q.since_us, q.manifest_id LIMIT 1") \
+        X(TRASH_ADD, "INSERT INTO object_trash (upload_id, digest, size, since_us) VALUES ($1, $2, $3, $4)") \
+        X(TRASH_PAGE, "SELECT upload_id, digest, size, since_us FROM object_trash WHERE since_us <= $1 ORDER BY since_us LIMIT $2") \
+        X(TRASH_REMOVE, "DELETE FROM object_trash WHERE upload_id = $1") \
+        X(UPLOAD_EXPIRE, "DELETE FROM uploads WHERE id = $1 AND updated_us <= $2") \
+        /* damage and scrub: damage.c */ \
+        X(BLOB_MARK, "UPDATE blobs SET damaged_us = $3, damage = $4 " \
+                     "WHERE digest = $1 AND upload_id IS NOT DISTINCT FROM $2 AND damaged_us IS NULL") \
+        X(BLOB_UNMARK, "UPDATE blobs SET damaged_us = NULL, damage = NULL WHERE digest = $1 AND upload_id IS NOT DISTINCT FROM $2") \
+        X(STORED_NEXT, "SELECT id, digest, size, upload_id, content, damaged_us FROM blobs WHERE id > $1 ORDER BY id LIMIT 1") \
+        X(MANIFEST_NEXT, "SELECT " MANIFEST_COLUMNS ", m.payload, m.id, r.name FROM manifests m " \
+                         "JOIN repositories r ON r.id = m.repository_id WHERE m.id > $1 ORDER BY m.id LIMIT 1") \
+        X(SCRUB_GET, "SELECT last_blob_id, started_us, ended_us, bytes FROM scrub WHERE id = 1") \
+        X(SCRUB_PUT, "UPDATE scrub SET last_blob_id = $1, started_us = $2, ended_us = $3, bytes = $4 WHERE id = 1") \
         /* the store */ \
         X(PROBE, "UPDATE probes SET written_us = $1 WHERE id = 1")
+
+/* Those that walk a table, because they are asked for seldom: by a person, or of a table that is small (uploads that run). */
+#define META_SURVEYS(X) \
+        X(GC_BLOBS, "SELECT " GC_BLOB_COLUMNS " FROM (SELECT max(id) AS id, blob_id, repository_id, max(since_us) AS since_us " \
+                    "FROM gc_blob_queue GROUP BY blob_id, repository_id) q " GC_BLOB_JOINS " ORDER BY q.id") \
+        X(UPLOADS_IDLE, "SELECT u.id, r.name, u.received, u.updated_us FROM uploads u JOIN repositories r ON r.id = u.repository_id " \
+                        "WHERE u.updated_us <= $1 LIMIT $2") \
+        X(WAITING_BLOBS, "SELECT count(*), min(since_us) FROM gc_blob_queue") \
+        X(WAITING_MANIFESTS, "SELECT count(*), min(since_us) FROM gc_manifest_queue WHERE orphaned = $1") \
+        X(WAITING_OBJECTS, "SELECT count(*), min(since_us), sum(size) FROM object_trash") \
+        X(WAITING_UPLOADS, "SELECT count(*), min(updated_us), sum(received) FROM uploads") \
+        X(TOTALS, "SELECT (SELECT count(*) FROM repositories WHERE has_manifests = 1), (SELECT count(*) FROM manifests), " \
+                  "(SELECT count(*) FROM tags), (SELECT count(*) FROM blobs), (SELECT COALESCE(sum(size), 0) FROM blobs)") \
+        X(DAMAGED, "SELECT b.digest, b.size, b.damaged_us, b.damage, (SELECT r.name FROM repository_blobs l " \
+                   "JOIN repositories r ON r.id = l.repository_id WHERE l.blob_id = b.id LIMIT 1) " \
+                   "FROM blobs b WHERE b.damaged_us IS NOT NULL ORDER BY b.id")
 
 enum statement {
 #define X(name, text) SQL_##name,
         META_STATEMENTS(X)
+        META_SURVEYS(X)
 #undef X
         SQL_COUNT
 };

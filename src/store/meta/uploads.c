@@ -1,6 +1,8 @@
 /* Upload sessions. */
 #include "store/meta/internal.h"
 
+#include "base/rules.h"
+
 static struct slice id_slice(const struct upload_id *id)
 {
         return (struct slice){ id->s, UPLOAD_ID_LENGTH };
@@ -136,13 +138,38 @@ struct commit {
         bool surplus;                   /* result: the file is not needed */
 };
 
+/* Bytes that were found damaged are replaced by those that came now; the old object goes as garbage does. */
+static RESULT replace_damaged(struct tx *tx, struct commit *commit, int64_t blob, struct rows *found, struct err *e)
+{
+        struct slice object = commit->content.p ? SLICE_NONE : id_slice(commit->session.id);
+        struct slice old = rows_bytes(found, 2);
+
+        commit->surplus = commit->content.p != NULL;
+        if (old.p)
+                TRY(db_change(tx->db, SQL_TRASH_ADD, VALUES(V_T(old), V_D(commit->digest), V_I(rows_i64(found, 3)), V_I(tx->now_us)), e));
+        tx_stale(tx, SLICE_NONE, SLICE_NONE, commit->digest);   /* in every repository that holds it */
+        return db_change(tx->db, SQL_BLOB_REPLACE, VALUES(V_I(blob), V_I(commit->size), V_T(object), V_B(commit->content)), e);
+}
+
+static RESULT find_blob(struct tx *tx, struct commit *commit, bool *ret_found, int64_t *ret_id, struct err *e)
+{
+        _cleanup_(rows_end) struct rows rows = { 0 };
+
+        TRY(db_query(tx->db, SQL_BLOB_FIND, VALUES(V_D(commit->digest)), &rows, e));
+        TRY(rows_next(&rows, ret_found, e));
+        commit->surplus = *ret_found || commit->content.p;
+        if (!*ret_found)
+                return OK;
+        *ret_id = rows_i64(&rows, 0);
+        return rows_is_null(&rows, 1) ? OK : replace_damaged(tx, commit, *ret_id, &rows, e);
+}
+
 static RESULT find_or_add_blob(struct tx *tx, struct commit *commit, int64_t *ret_id, struct err *e)
 {
         struct slice object = commit->content.p ? SLICE_NONE : id_slice(commit->session.id);
         bool found;
 
-        TRY(db_find(tx->db, SQL_BLOB_FIND, VALUES(V_D(commit->digest)), &found, ret_id, e));
-        commit->surplus = found || commit->content.p;
+        TRY(find_blob(tx, commit, &found, ret_id, e));
         if (found)
                 return OK;
         return db_find(tx->db, SQL_BLOB_ADD, VALUES(V_D(commit->digest), V_I(commit->size), V_T(object), V_B(commit->content),
@@ -157,7 +184,8 @@ static RESULT end_in_blob(struct tx *tx, void *arg, struct err *e)
 
         TRY(session_repository(tx->db, commit->session.repository, commit->session.id, &repository, e));
         TRY(find_or_add_blob(tx, commit, &blob, e));
-        TRY(db_change(tx->db, SQL_BLOB_QUEUE, VALUES(V_I(blob), V_I(repository), V_I(tx->now_us)), e));
+        if (rule_holds(RULE_REVIEW_QUEUED))
+                TRY(db_change(tx->db, SQL_BLOB_QUEUE, VALUES(V_I(blob), V_I(repository), V_I(tx->now_us)), e));
         TRY(db_change(tx->db, SQL_LINK_ADD, VALUES(V_I(blob), V_I(repository), V_I(tx->now_us)), e));
         TRY(db_change(tx->db, SQL_UPLOAD_REMOVE, VALUES(V_T(id)), e));
         tx_stale(tx, commit->session.repository, S(""), commit->digest);
