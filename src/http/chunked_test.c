@@ -110,6 +110,8 @@ static void test_bad_bodies(void **state)
         check(S("1\r\nxy\r\n0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
         check(S("1\r\nx\n0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
         check(S("1\r\nx\r0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
+        check(S("1\r\nx\n\n0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
+        check(S("1\r\nx\r\r0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
         check(S("1\r\nx\r\n\r\n0\r\n\r\n"), CHUNKED_BAD, S("x"), 0);
 }
 

@@ -1,6 +1,8 @@
-/* http/chunked.h: however the bytes are split, the same data come out and the body ends at the same place. */
+/* http/chunked.h: however the bytes are split, the same data come out and the body ends at the same place; what is accepted is what
+ * the grammar says. */
 #include "base/buf.h"
 #include "fuzz.h"
+#include "http/chars.h"
 #include "http/chunked.h"
 
 struct decoded {
@@ -37,6 +39,39 @@ static void check_same(const struct decoded *a, const struct decoded *b)
         CHECK(slice_eq(buf_slice(&a->data), buf_slice(&b->data)));
 }
 
+static bool take_line(struct slice *rest, struct slice *ret_line)
+{
+        return slice_cut(rest, '\n', ret_line) && slice_ends(*ret_line, S("\r")) && !memchr(ret_line->p, '\r', ret_line->n - 1);
+}
+
+/* A second way to read a body that was accepted, not in steps: the grammar holds line by line. */
+static void check_grammar(struct slice body)
+{
+        struct slice line, end = S("\r\n");
+
+        for (;;) {
+                uint64_t size = 0;
+                size_t digits = 0;
+
+                CHECK(take_line(&body, &line));
+                for (; char_is(line.p[digits], CHAR_HEX); digits++)
+                        size = size * 16 + char_hex_value(line.p[digits]);
+                CHECK(digits >= 1 && digits <= 16);
+                line = slice_trim(slice_skip(line, digits));
+                CHECK(line.p[0] == '\r' || line.p[0] == ';');
+                if (size == 0)
+                        break;
+                CHECK(size <= body.n);
+                body = slice_skip(body, size);
+                CHECK(slice_starts(body, end));
+                body = slice_skip(body, end.n);
+        }
+        do
+                CHECK(take_line(&body, &line));
+        while (line.n > 1);
+        CHECK(body.n == 0);
+}
+
 /* The same data, encoded plainly, decode to themselves. */
 static void check_again(struct slice data)
 {
@@ -63,8 +98,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         decode(input, fuzz_number(input, n + 1), n + 1, &split);
         check_same(&whole, &bytewise);
         check_same(&whole, &split);
-        if (whole.state == CHUNKED_END)
+        if (whole.state == CHUNKED_END) {
+                check_grammar(slice_head(input, whole.used));
                 check_again(buf_slice(&whole.data));
+        }
         buf_fini(&whole.data);
         buf_fini(&bytewise.data);
         buf_fini(&split.data);

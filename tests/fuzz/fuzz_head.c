@@ -38,6 +38,15 @@ static void check_same(struct scanned a, struct scanned b)
         CHECK(a.status == b.status);
 }
 
+static size_t count_fields(const struct http_request *rq, struct slice name)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < rq->header_count; i++)
+                n += slice_eq_nocase(rq->headers[i].name, name);
+        return n;
+}
+
 static void check_accepted(const struct http_request *rq, const struct head *head)
 {
         CHECK(rq->method && char_all(rq->method_text, CHAR_TOKEN) && rq->method_text.n);
@@ -52,7 +61,9 @@ static void check_accepted(const struct http_request *rq, const struct head *hea
                 CHECK(char_all(rq->headers[i].value, CHAR_VALUE));
                 CHECK(slice_trim(rq->headers[i].value).n == rq->headers[i].value.n);
         }
-        CHECK(head->version_minor == 0 || http_request_header(rq, S("Host")).p);
+        CHECK(count_fields(rq, S("Host")) <= 1 && (head->version_minor == 0 || count_fields(rq, S("Host")) == 1));
+        CHECK(count_fields(rq, S("Content-Length")) == head->has_length);
+        CHECK(count_fields(rq, S("Transfer-Encoding")) == head->chunked);
 }
 
 static void write_out(const struct http_request *rq, const struct head *head, struct buf *out)

@@ -20,6 +20,7 @@ static const struct http_route routes[] = {
         { HTTP_OPTIONS, "/v2/{name...}", .slash = true },
         { READ, "/" },
         { HTTP_PUT, "/{a}/{b...}/{c}/x" },
+        { HTTP_POST, "/{a}/{b...}/x/{c}/{d}" },
 };
 
 struct segments {
@@ -141,6 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         } else if (split(rq.path, &segments)) {
                 CHECK(status == (first ? 400 : (allowed & ~(unsigned)HTTP_OPTIONS) ? 405 : 404));
                 CHECK(status != 405 || said == allowed);
+                CHECK(status != 400 || memchr(rq.path.p, '%', rq.path.n));
                 CHECK(e.message[0]);
         }
         arena_fini(&arena);
