@@ -1,11 +1,13 @@
 /* The table of commands. */
 #include "cli/command.h"
 
-extern const struct command command_serve, command_check, command_backup, command_restore, command_trust, command_health, command_version,
-        command_help;
+extern const struct command command_serve, command_status, command_gc, command_check, command_backup, command_restore, command_trust,
+        command_health, command_version, command_help;
 
 const struct command *const commands[] = {
         &command_serve,
+        &command_status,
+        &command_gc,
         &command_check,
         &command_backup,
         &command_restore,

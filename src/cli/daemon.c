@@ -1,15 +1,17 @@
 /* Start, run, reload, stop.
  *
  * The main thread waits for a signal, for the time to look at the certificate, and for the clock being set (a certificate that was
- * good may have ended then). Now and then it sees whether nobody asks for anything, and gives memory back. Everything else
+ * good may have ended then), and for somebody at the control socket. Now and then it sees whether nobody asks for anything, and gives memory back. Everything else
  * happens on the server's threads. */
 #include "cli/daemon.h"
 
 #include "api/api.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/pool.h"
 #include "cli/announce.h"
+#include "cli/control.h"
 #include "cli/job_settings.h"
 #include "cli/process.h"
 #include "cli/running.h"
@@ -39,6 +41,8 @@ struct daemon {
         struct api *api;
         struct jobs *jobs;
         struct http_server *server;
+        struct control *control;
+        int64_t started_ms;
 };
 
 /* --- What of the settings goes where ---------------------------------------------------------------------------------- */
@@ -152,6 +156,48 @@ static RESULT listen_everywhere(struct daemon *d, struct err *e)
         return count ? OK : listen_on_addresses(d, e);
 }
 
+/* Pages of memory that are in use; 0 where the system does not tell. */
+static uint64_t resident_bytes(void)
+{
+        _cleanup_(buf_fini) struct buf text = BUF_INIT(256);
+        struct slice rest, all, resident;
+        uint64_t pages = 0;
+        struct err ignored;
+
+        if (!fs_read_file("/proc/self/statm", &text, &ignored).ok)
+                return 0;
+        rest = buf_slice(&text);
+        if (slice_next(&rest, ' ', &all) && slice_next(&rest, ' ', &resident))
+                slice_to_u64(resident, &pages);
+        return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The daemon's part of orlop status. */
+static void describe(void *arg, struct buf *members)
+{
+        struct daemon *d = arg;
+        struct http_server_stats stats;
+
+        http_server_stats(d->server, &stats);
+        buf_printf(members, ",\"version\":\"%s\",\"pid\":%ld,\"uptime_s\":%lld,\"memory\":%llu", ORLOP_VERSION, (long)getpid(),
+                   (long long)(clock_mono_ms() - d->started_ms) / 1000, (unsigned long long)resident_bytes());
+        buf_printf(members, ",\"connections\":%llu,\"connections_total\":%llu,\"requests\":%llu,\"requests_running\":%llu",
+                   (unsigned long long)stats.connections, (unsigned long long)stats.connections_total,
+                   (unsigned long long)stats.requests_total, (unsigned long long)stats.requests_running);
+        buf_printf(members, ",\"bytes_in\":%llu,\"bytes_out\":%llu,\"tasks_waiting\":%u", (unsigned long long)stats.bytes_in_total,
+                   (unsigned long long)stats.bytes_out_total, pool_queued(d->pool));
+}
+
+static RESULT open_control(struct daemon *d, struct err *e)
+{
+        struct control_config config = { .data_dir = d->settings->data, .registry = d->registry, .jobs = d->jobs, .describe = describe,
+                                         .describe_arg = d };
+
+        TRY(control_open(&config, &d->control, e));
+        control_set_reserve(d->control, d->settings->disk_reserve_bytes);
+        return OK;
+}
+
 static RESULT serve(struct daemon *d, struct err *e)
 {
         struct http_server_config config = { .loops = (unsigned)d->settings->loops, .pool = d->pool, .app = api_http_app(d->api),
@@ -165,6 +211,7 @@ static RESULT serve(struct daemon *d, struct err *e)
         TRY(listen_everywhere(d, e));
         TRY(http_server_start(d->server, e));
         TRY(jobs_new(&jobs, &settings, &d->jobs, e));
+        TRY(open_control(d, e));
         announcement.server = d->server;
         TRY(announce_ready(&announcement, e));
         process_give_back();
@@ -206,6 +253,7 @@ RESULT daemon_start(const struct invocation *in, struct daemon **ret_daemon, str
         if (!d)
                 return FAIL(e, ERR_NOMEM, 0, "too little memory to start");
         d->input = &in->settings;
+        d->started_ms = clock_mono_ms();
         d->lock_fd = d->signal_fd = d->timer_fd = -1;
         TRY(start(d, e));
         *ret_daemon = TAKE_PTR(d);
@@ -216,6 +264,7 @@ void daemon_free(struct daemon *d)
 {
         if (!d)
                 return;
+        control_free(d->control);
         http_server_free(d->server);
         jobs_free(d->jobs);
         api_free(d->api);
@@ -275,6 +324,7 @@ static void apply_settings(struct daemon *d)
         registry_set_upload_bytes_max(d->registry, d->settings->max_upload_bytes);
         http_server_set_limits(d->server, &limits);
         jobs_set(d->jobs, &jobs);
+        control_set_reserve(d->control, d->settings->disk_reserve_bytes);
 }
 
 static void reload(struct daemon *d)
@@ -349,7 +399,8 @@ static void take_quiet(struct daemon *d)
 void daemon_run(struct daemon *d)
 {
         for (;;) {
-                struct pollfd fds[] = { { d->signal_fd, POLLIN, 0 }, { d->timer_fd, POLLIN, 0 } };
+                struct pollfd fds[] = { { d->signal_fd, POLLIN, 0 }, { d->timer_fd, POLLIN, 0 },
+                                        { control_fd(d->control), POLLIN, 0 } };
                 int ready = poll(fds, ARRAY_LEN(fds), QUIET_MS);
 
                 if (ready == 0)
@@ -360,6 +411,8 @@ void daemon_run(struct daemon *d)
                         break;
                 if (fds[1].revents)
                         take_time(d);
+                if (fds[2].revents)
+                        control_accept(d->control);
         }
         stop(d);
 }

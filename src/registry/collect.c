@@ -90,3 +90,20 @@ void collected_add(struct collected *sum, const struct collected *step)
         sum->bytes += step->bytes;
         sum->more = step->more;
 }
+
+/* --- Looking ---------------------------------------------------------------------------------------------------------- */
+
+RESULT registry_waiting(struct registry *registry, struct meta_waiting *ret_waiting, struct err *e)
+{
+        return meta_waiting(registry->meta, ret_waiting, e);
+}
+
+RESULT registry_garbage_each(struct registry *registry, const struct meta_rules *rules, meta_garbage_fn *fn, void *arg, struct err *e)
+{
+        return meta_garbage_each(registry->meta, rules, fn, arg, e);
+}
+
+RESULT registry_space(struct registry *registry, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, struct err *e)
+{
+        return blob_store_space(registry->blobs, ret_free_bytes, ret_total_bytes, e);
+}

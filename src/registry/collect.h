@@ -34,3 +34,8 @@ RESULT registry_collect(struct registry *registry, const struct collect_rules *r
 void collected_add(struct collected *sum, const struct collected *step);
 /* The same rules decide when asking for something puts its review off. At any time. */
 void registry_set_stay(struct registry *registry, const struct meta_rules *rules);
+
+/* What waits, and what would go (store/meta/collect.h). */
+RESULT registry_waiting(struct registry *registry, struct meta_waiting *ret_waiting, struct err *e);
+RESULT registry_garbage_each(struct registry *registry, const struct meta_rules *rules, meta_garbage_fn *fn, void *arg, struct err *e);
+RESULT registry_space(struct registry *registry, uint64_t *ret_free_bytes, uint64_t *ret_total_bytes, struct err *e);

@@ -79,7 +79,7 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
         if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
             !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||
             !cache_new(config->cache_bytes, &registry->cache, e).ok ||
-            !blob_upload_list(registry->blobs, recover_upload, registry, e).ok) {
+            (!config->inspect && !blob_upload_list(registry->blobs, recover_upload, registry, e).ok)) {
                 registry_free(registry);
                 return FAILED;
         }

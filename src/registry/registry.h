@@ -23,6 +23,7 @@ struct registry_config {
         const char *data_dir;
         uint64_t upload_bytes_max;      /* of a whole blob; 0: no limit */
         size_t cache_bytes;             /* memory for what is asked for often */
+        bool inspect;                   /* what a crash left behind stays: nothing is pushed, somebody only looks */
 };
 
 RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e);

@@ -144,3 +144,8 @@ RESULT registry_totals(struct registry *registry, struct meta_totals *ret_totals
 {
         return meta_totals(registry->meta, ret_totals, e);
 }
+
+RESULT registry_damaged(struct registry *registry, size_t n, struct arena *arena, struct meta_damaged_list *ret_list, struct err *e)
+{
+        return meta_damaged_list(registry->meta, n, arena, ret_list, e);
+}

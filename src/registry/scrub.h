@@ -32,3 +32,4 @@ RESULT registry_scrub_next(struct registry *registry, int64_t last_id, const str
 RESULT registry_scrub_get(struct registry *registry, struct meta_scrub *ret_scrub, struct err *e);
 RESULT registry_scrub_put(struct registry *registry, const struct meta_scrub *scrub, struct err *e);
 RESULT registry_totals(struct registry *registry, struct meta_totals *ret_totals, struct err *e);
+RESULT registry_damaged(struct registry *registry, size_t n, struct arena *arena, struct meta_damaged_list *ret_list, struct err *e);
