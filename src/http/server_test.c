@@ -192,8 +192,10 @@ static int dial(struct world *w)
 {
         struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         int fd = socket(AF_INET, SOCK_STREAM, 0);
+        uint64_t port;
 
-        address.sin_port = htons((uint16_t)atoi(strchr(w->address, ':') + 1));
+        assert_true(slice_to_u64(slice_from(strchr(w->address, ':') + 1), &port));
+        address.sin_port = htons((uint16_t)port);
         assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
         return fd;
 }

@@ -287,7 +287,7 @@ static void commit_without_rename_is_finished(void **state)
         FILE *found;
 
         snprintf(pattern, sizeof pattern, "ls %s/blobs/sha256/%.2s/%s.*", w->folder, hex, hex);
-        found = popen(pattern, "r");              /* tree: allow, the shell finds the one file of that name */
+        found = popen(pattern, "r");
         assert_non_null(fgets(published, sizeof published, found));
         pclose(found);
         published[strcspn(published, "\n")] = 0;

@@ -13,7 +13,7 @@ enum { PIECE_BYTES = 256 * 1024, ARENA_BYTES = 64 * 1024 };
 static void finding(struct scrub_found *found, const char *what)
 {
         found->verdict = SCRUB_DAMAGED;
-        snprintf(found->what, sizeof found->what, "%s", what);
+        snprintf(found->what, sizeof found->what, "%.*s", (int)sizeof found->what - 1, what);
 }
 
 static void compare(struct scrub_found *found, const struct digest *have)

@@ -36,7 +36,7 @@ static int set_up(void **state)
 {
         struct world *w = calloc(1, sizeof *w);
 
-        strcpy(w->folder, "/tmp/orlop-blob-test-XXXXXX");
+        snprintf(w->folder, sizeof w->folder, "%s", "/tmp/orlop-blob-test-XXXXXX");
         assert_non_null(mkdtemp(w->folder));
         must(blob_fs_open(w->folder, &w->store, &e));
         *state = w;

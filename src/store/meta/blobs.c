@@ -96,7 +96,7 @@ RESULT meta_blob_get(struct meta *m, struct slice repository, const struct diges
                      struct meta_blob *ret_blob, struct err *e)
 {
         struct meta_blob blob = { .digest = *digest };
-        struct held held;
+        struct held held = { 0 };
         bool again;
 
         TRY(get(m, repository, with_bytes, arena, &blob, &held, &again, e));

@@ -42,7 +42,7 @@ static int set_up(void **state)
 {
         struct world *w = calloc(1, sizeof *w);
 
-        strcpy(w->folder, "/tmp/orlop-meta-test-XXXXXX");
+        snprintf(w->folder, sizeof w->folder, "%s", "/tmp/orlop-meta-test-XXXXXX");
         assert_non_null(mkdtemp(w->folder));
         w->arena = ARENA_INIT(64 * 1024 * 1024);
         must(meta_sqlite_open(w->folder, &w->meta, &e));
