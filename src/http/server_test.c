@@ -493,7 +493,7 @@ static void files_and_ranges(void **state)
 static void slow_readers_get_all(void **state)
 {
         struct world *w = *state;
-        int fd = dial(w), small = 4096;
+        int fd = dial(w), small = 32 * 1024;
         struct timespec pause = { .tv_nsec = 100000000 };
 
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
