@@ -1,5 +1,6 @@
-/* Upload sessions. The bytes take one of two ways: up to PUSH_SMALL_MAX they stay in memory while the request runs, beyond that
- * they go to the session's file as they come. Both ways end in one transaction, see push_commit(). */
+/* Upload sessions. The bytes take one of two ways: up to PUSH_SMALL_MAX they stay in memory while a request runs and in the
+ * session's row between requests (a file that is made and removed for a few bytes costs more than the rest of the push); beyond
+ * that they go to the session's file as they come. Both ways end in one transaction, see push_commit(). */
 #include "registry/push.h"
 
 #include "registry/internal.h"
@@ -7,7 +8,13 @@
 
 #include <errno.h>
 
-enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256, SAVED_STATE_MAX = SHA_STATE_MAX + BOOT_ID_LENGTH };
+enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256 };
+
+/* What a session's row keeps beside its counters: where the bytes are, the boot in which it was saved, and
+ *   FILE     the state of the hash
+ *   INSIDE   the hash's algorithm, and the bytes themselves */
+enum { SAVED_FILE = 'f', SAVED_INSIDE = 'i', SAVED_HEAD = 1 + BOOT_ID_LENGTH, SAVED_MAX = SAVED_HEAD + 1 + PUSH_SMALL_MAX };
+_Static_assert(SHA_STATE_MAX <= 1 + PUSH_SMALL_MAX, "both forms fit");
 
 struct push {
         struct registry *registry;      /* borrowed, outlives every request */
@@ -95,26 +102,28 @@ static RESULT push_new(struct registry *registry, struct slice repository, const
         return OK;
 }
 
-/* What a session's row keeps: the boot in which it was saved, and the state of the hash. */
-static struct slice save_state(const struct push *push, unsigned char state[static SAVED_STATE_MAX])
+static struct slice save_state(const struct push *push, char state[static SAVED_MAX])
 {
-        memcpy(state, push->registry->boot_id, BOOT_ID_LENGTH);
-        return (struct slice){ (const char *)state, BOOT_ID_LENGTH + sha_save(&push->sha, state + BOOT_ID_LENGTH) };
+        char *rest = state + SAVED_HEAD;
+
+        state[0] = push->file ? SAVED_FILE : SAVED_INSIDE;
+        memcpy(state + 1, push->registry->boot_id, BOOT_ID_LENGTH);
+        if (push->file)
+                return (struct slice){ state, SAVED_HEAD + sha_save(&push->sha, (unsigned char *)rest) };
+        *rest++ = (char)push->sha.algorithm;
+        if (push->received)
+                memcpy(rest, push->small, push->received);
+        return (struct slice){ state, SAVED_HEAD + 1 + push->received };
 }
 
-/* After a reboot the file may have the saved length and yet not the bytes that were hashed: it is read again from its start. */
-static RESULT load_state(struct push *push, const struct meta_upload *row, struct err *e)
+static bool same_boot(const struct push *push, const struct meta_upload *row)
 {
-        struct slice boot_id = slice_head(row->hash_state, BOOT_ID_LENGTH);
+        return slice_eq(slice_head(slice_skip(row->hash_state, 1), BOOT_ID_LENGTH), slice_from(push->registry->boot_id));
+}
 
-        if (!sha_load(&push->sha, slice_skip(row->hash_state, BOOT_ID_LENGTH)) || sha_length(&push->sha) != row->received)
-                return FAIL(e, ERR_CORRUPT, 0, "the saved state of upload %s is damaged", row->id.s);
-        push->received = row->received;
-        if (!slice_eq(boot_id, slice_from(push->registry->boot_id))) {
-                sha_init(&push->sha, push->sha.algorithm);
-                push->received = 0;
-        }
-        return OK;
+static struct result fail_state(const struct push *push, struct err *e)
+{
+        return FAIL(e, ERR_CORRUPT, 0, "the saved state of upload %s is damaged", push->id.s);
 }
 
 RESULT push_begin(struct registry *registry, struct slice repository, enum sha_algorithm algorithm, struct push **ret_push,
@@ -122,7 +131,7 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
 {
         _cleanup_(push_freep) struct push *push = NULL;
         struct upload_id id = upload_id_new();
-        unsigned char state[SAVED_STATE_MAX];
+        char state[SAVED_MAX];
 
         TRY(push_new(registry, repository, &id, &push, e));
         sha_init(&push->sha, algorithm);
@@ -170,29 +179,65 @@ static RESULT forget(struct push *push, struct err *e)
         return FAIL(e, ERR_BLOB_UPLOAD_UNKNOWN, 0, "upload %s was lost in a power cut; begin a new one", push->id.s);
 }
 
+static RESULT open_file(struct push *push, bool *ret_found, struct err *e)
+{
+        *ret_found = blob_upload_open(push->registry->blobs, &push->id, &push->file, e).ok;
+        return *ret_found || e->code == ERR_NOT_FOUND ? OK : FAILED;
+}
+
+/* After a reboot the file may have the saved length and yet not the bytes that were hashed: it is read again from its start. */
+static RESULT resume_file(struct push *push, const struct meta_upload *row, struct err *e)
+{
+        bool found;
+
+        if (!sha_load(&push->sha, slice_skip(row->hash_state, SAVED_HEAD)) || sha_length(&push->sha) != row->received)
+                return fail_state(push, e);
+        push->received = row->received;
+        if (!same_boot(push, row)) {
+                sha_init(&push->sha, push->sha.algorithm);
+                push->received = 0;
+        }
+        TRY(open_file(push, &found, e));
+        if (!found || blob_upload_size(push->file) < row->received)
+                return forget(push, e);
+        return catch_up(push, e);
+}
+
+/* A file that is there nevertheless was begun by a request that did not come to its end: what it holds counts, unless a reboot
+ * may have spoiled it. */
+static RESULT resume_inside(struct push *push, const struct meta_upload *row, struct err *e)
+{
+        struct slice state = slice_skip(row->hash_state, SAVED_HEAD), bytes = slice_skip(state, 1);
+        bool found;
+
+        if (state.n < 1 || bytes.n != row->received || bytes.n > PUSH_SMALL_MAX || (state.p[0] != SHA_256 && state.p[0] != SHA_512))
+                return fail_state(push, e);
+        sha_init(&push->sha, (enum sha_algorithm)state.p[0]);
+        TRY(push_write(push, bytes, e));
+        TRY(open_file(push, &found, e));
+        if (!found)
+                return OK;
+        if (same_boot(push, row) && blob_upload_size(push->file) >= push->received) {
+                free(TAKE_PTR(push->small));
+                return catch_up(push, e);
+        }
+        blob_upload_free(TAKE_PTR(push->file));
+        return blob_upload_remove(push->registry->blobs, &push->id, e);
+}
+
 RESULT push_resume(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
                    struct err *e)
 {
         _cleanup_(push_freep) struct push *push = NULL;
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(16 * 1024);
         struct meta_upload row;
-        struct err cause;
 
         TRY(push_new(registry, repository, id, &push, e));
         TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
-        TRY(load_state(push, &row, e));
-        if (!blob_upload_open(registry->blobs, id, &push->file, &cause).ok) {
-                if (cause.code != ERR_NOT_FOUND) {
-                        *e = cause;
-                        return FAILED;
-                }
-                if (row.received > 0)
-                        return forget(push, e);
-        } else if (blob_upload_size(push->file) < row.received) {
-                return forget(push, e);
-        } else {
-                TRY(catch_up(push, e));
-        }
+        if (slice_starts(row.hash_state, (struct slice){ (char[]){ SAVED_INSIDE }, 1 }))
+                TRY(resume_inside(push, &row, e));
+        else
+                TRY(resume_file(push, &row, e));
         *ret_push = TAKE_PTR(push);
         return OK;
 }
@@ -247,10 +292,8 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
 
 RESULT push_save(struct push *push, struct err *e)
 {
-        unsigned char state[SAVED_STATE_MAX];
+        char state[SAVED_MAX];
 
-        if (push->received)
-                TRY(spill(push, e));
         return meta_upload_save(push->registry->meta, &push->id, push->received, save_state(push, state), e);
 }
 

@@ -2,6 +2,7 @@
 #include "registry/push.h"
 
 #include "base/fs.h"
+#include "registry/internal.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -217,6 +218,92 @@ static void bytes_behind_the_saved_state_count(void **state)
         must(push_commit(push, &digest, &e));
         push_free(push);
         expect_blob(w, S("a"), &digest, bytes_of(w, LARGE));
+}
+
+static bool has_file(struct world *w, const struct upload_id *id)
+{
+        char path[256];
+
+        snprintf(path, sizeof path, "%s/uploads/%s", w->folder, id->s);
+        return access(path, F_OK) == 0;
+}
+
+/* A request that writes these bytes and ends with a save, or is killed. */
+static void one_request(struct world *w, const struct upload_id *id, size_t from, size_t to, bool save)
+{
+        struct push *push;
+
+        must(push_resume(w->registry, S("a"), id, &push, &e));
+        assert_int_equal(push_received(push), from);
+        must(push_write(push, (struct slice){ w->bytes + from, to - from }, &e));
+        if (save)
+                must(push_save(push, &e));
+        push_free(push);
+        reopen(w);
+}
+
+static struct upload_id begin(struct world *w)
+{
+        struct upload_id id;
+        struct push *push;
+
+        must(push_begin(w->registry, S("a"), SHA_256, &push, &e));
+        id = *push_id(push);
+        push_free(push);
+        return id;
+}
+
+static void finish(struct world *w, const struct upload_id *id, size_t received)
+{
+        struct push *push;
+        struct digest digest;
+
+        digest_of_bytes(SHA_256, bytes_of(w, received), &digest);
+        must(push_resume(w->registry, S("a"), id, &push, &e));
+        assert_int_equal(push_received(push), received);
+        must(push_commit(push, &digest, &e));
+        push_free(push);
+        expect_blob(w, S("a"), &digest, bytes_of(w, received));
+        assert_false(has_file(w, id));
+}
+
+static void few_bytes_wait_without_a_file(void **state)
+{
+        struct world *w = *state;
+        struct upload_id small = begin(w), large = begin(w);
+
+        one_request(w, &small, 0, SMALL, true);
+        one_request(w, &small, SMALL, PUSH_SMALL_MAX, true);
+        assert_false(has_file(w, &small));
+        finish(w, &small, PUSH_SMALL_MAX);
+
+        one_request(w, &large, 0, SMALL, true);
+        assert_false(has_file(w, &large));
+        one_request(w, &large, SMALL, LARGE, true);
+        assert_true(has_file(w, &large));
+        finish(w, &large, LARGE);
+}
+
+/* The first request that needs a file is killed: before its first byte was in it, or later, and before or after a reboot. */
+static void file_of_a_killed_request(void **state)
+{
+        struct world *w = *state;
+        struct upload_id id = begin(w), rebooted = begin(w), empty = begin(w);
+        char path[256];
+
+        one_request(w, &id, 0, SMALL, true);
+        one_request(w, &id, SMALL, LARGE, false);
+        finish(w, &id, LARGE);
+
+        one_request(w, &rebooted, 0, SMALL, true);
+        one_request(w, &rebooted, SMALL, LARGE - 1, false);
+        w->registry->boot_id[0] ^= 1;
+        finish(w, &rebooted, SMALL);
+
+        one_request(w, &empty, 0, SMALL + 1, true);
+        snprintf(path, sizeof path, "%s/uploads/%s", w->folder, empty.s);
+        must(fs_publish_file(path, S("short"), 0600, &e));
+        finish(w, &empty, SMALL + 1);
 }
 
 /* A power cut took the file's bytes, not the row: the upload is forgotten, not wrong. */
@@ -475,6 +562,8 @@ int main(void)
                 TEST(wrong_digest_is_refused_and_ends_the_session),
                 TEST(upload_goes_on_after_restarts),
                 TEST(bytes_behind_the_saved_state_count),
+                TEST(few_bytes_wait_without_a_file),
+                TEST(file_of_a_killed_request),
                 TEST(shortened_file_forgets_the_upload),
                 TEST(one_request_at_a_time),
                 TEST(session_belongs_to_its_repository),
