@@ -1,8 +1,8 @@
 /* Start, run, reload, stop.
  *
  * The main thread waits for a signal, for the time to look at the certificate, and for the clock being set (a certificate that was
- * good may have ended then), and for somebody at the control socket. Now and then it sees whether nobody asks for anything, and gives memory back. Everything else
- * happens on the server's threads. */
+ * good may have ended then), and for somebody at the control socket. Now and then it sees whether nobody asks for anything, and
+ * gives memory back. Everything else happens on the server's threads. */
 #include "cli/daemon.h"
 
 #include "api/api.h"
@@ -120,7 +120,7 @@ static RESULT open_rooms(struct daemon *d, struct err *e)
         struct api_config api = { .version = ORLOP_VERSION, .cors_origin = *s->cors_origin ? s->cors_origin : NULL,
                                   .policy = policy_of(s) };
 
-        TRY(certificates_new(s, &d->certificates, e));
+        TRY(certificates_new(d->first, &d->certificates, e));
         TRY(registry_open(&registry, &d->registry, e));
         TRY(pool_new((unsigned)s->workers, &d->pool, e));
         api.registry = d->registry;
