@@ -58,7 +58,8 @@ static RESULT listen_on(const char *data_dir, int *ret_fd, struct err *e)
         TRY(address_of(data_dir, &address, &folder_fd, e));
         if (unlinkat(folder_fd, CONTROL_SOCKET, 0) < 0 && errno != ENOENT)
                 return FAIL(e, ERR_IO, errno, "remove %s/" CONTROL_SOCKET, data_dir);
-        if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(address.sun_path, 0600) < 0 || listen(fd, CONNECTIONS_MAX) < 0)
+        if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || chmod(address.sun_path, 0600) < 0 ||
+            listen(fd, CONNECTIONS_MAX) < 0)
                 return FAIL(e, ERR_IO, errno, "listen on %s/" CONTROL_SOCKET, data_dir);
         *ret_fd = TAKE_FD(fd);
         return OK;

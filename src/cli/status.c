@@ -42,7 +42,8 @@ static void print_daemon(const json_t *line)
         snprintf(text, sizeof text, "%llu open, %llu in all", (unsigned long long)store_number(line, "connections"),
                  (unsigned long long)store_number(line, "connections_total"));
         row("connections", text);
-        snprintf(text, sizeof text, "%s in, %s out", size_text(store_number(line, "bytes_in")).s, size_text(store_number(line, "bytes_out")).s);
+        snprintf(text, sizeof text, "%s in, %s out", size_text(store_number(line, "bytes_in")).s,
+                 size_text(store_number(line, "bytes_out")).s);
         row("transferred", text);
         row("memory", size_text(store_number(line, "memory")).s);
 }
@@ -51,7 +52,8 @@ static void print_freed(const char *name, const json_t *freed, const char *when)
 {
         char text[240];
 
-        snprintf(text, sizeof text, "%s: %llu manifests, %llu blobs, %llu files, %llu uploads%s%s", size_text(store_number(freed, "bytes")).s,
+        snprintf(text, sizeof text, "%s: %llu manifests, %llu blobs, %llu files, %llu uploads%s%s",
+                 size_text(store_number(freed, "bytes")).s,
                  (unsigned long long)store_number(freed, "manifests"), (unsigned long long)store_number(freed, "blobs"),
                  (unsigned long long)store_number(freed, "files"), (unsigned long long)store_number(freed, "uploads"),
                  *when ? ", " : "", when);
@@ -124,7 +126,8 @@ const struct command command_status = {
         .name = "status",
         .arguments = "",
         .sentence = "Tell how the registry is: load, memory, what waits, what was freed, what is damaged.",
-        .text = "Asks the running registry; of a stopped one it tells what the store says. Exit status 1: blobs are known to be damaged, or "
+        .text = "Asks the running registry; of a stopped one it tells what the store says. Exit status 1: blobs are known to be "
+                "damaged, or "
                 "one of the registry's own jobs failed.",
         .options = { { "json", NULL, "A JSON object on each line, for scripts." } },
         .takes_settings = true,
