@@ -114,7 +114,7 @@ static RESULT take_folder(struct daemon *d, struct err *e)
 
 static RESULT open_rooms(struct daemon *d, struct err *e)
 {
-        const struct settings *s = d->settings;
+        const struct settings *s = d->first;            /* outlives the rooms, which borrow its paths; d->settings does not */
         struct registry_config registry = { .data_dir = s->data, .upload_bytes_max = s->max_upload_bytes,
                                             .cache_bytes = (size_t)s->cache_bytes };
         struct api_config api = { .version = ORLOP_VERSION, .cors_origin = *s->cors_origin ? s->cors_origin : NULL,
@@ -190,7 +190,7 @@ static void describe(void *arg, struct buf *members)
 
 static RESULT open_control(struct daemon *d, struct err *e)
 {
-        struct control_config config = { .data_dir = d->settings->data, .registry = d->registry, .jobs = d->jobs, .describe = describe,
+        struct control_config config = { .data_dir = d->first->data, .registry = d->registry, .jobs = d->jobs, .describe = describe,
                                          .describe_arg = d };
 
         TRY(control_open(&config, &d->control, e));
