@@ -43,6 +43,7 @@ class TapResult(unittest.TestResult):
     def report(self, test, error):
         for line in ''.join(traceback.format_exception(*error)).rstrip().split('\n'):
             print('#', line)
+            print(line, file=sys.stderr)                # Meson shows this at the end
 
     def addFailure(self, test, error):
         super().addFailure(test, error)
