@@ -5,7 +5,9 @@ struct row {
         const char *name;               /* NULL: by the status */
 };
 
-/* A full disk is 507, not 500: clients retry 500 at once, and a person who reads 507 knows what to do. */
+/* A full disk is 507, not 500: clients retry 500 at once, and a person who reads 507 knows what to do.
+ * Deleting what something else still names is 405, as in other registries: 403 makes clients ask for another login, and those that
+ * tidy up (the conformance suite of 1.1, too) take 405 for "this registry does not delete that now" and go on. */
 static const struct row table[ERR_CODE_COUNT] = {
         [ERR_NONE] = { 500, NULL },
         [ERR_IO] = { 500, NULL },
@@ -21,7 +23,7 @@ static const struct row table[ERR_CODE_COUNT] = {
         [ERR_RANGE] = { 416, "BLOB_UPLOAD_INVALID" },
         [ERR_NOT_FOUND] = { 404, NULL },
         [ERR_EXISTS] = { 409, "DENIED" },
-        [ERR_DENIED] = { 403, "DENIED" },
+        [ERR_DENIED] = { 405, "DENIED" },
         [ERR_UNSUPPORTED] = { 405, "UNSUPPORTED" },
         [ERR_READ_ONLY] = { 405, "UNSUPPORTED" },
         [ERR_BLOB_UNKNOWN] = { 404, "BLOB_UNKNOWN" },

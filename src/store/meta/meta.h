@@ -116,7 +116,8 @@ RESULT meta_manifest_put(struct meta *m, struct slice repository, const struct m
 /* By digest, or by tag where digest is NULL. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. Without `with_payload` only size and names. */
 RESULT meta_manifest_get(struct meta *m, struct slice repository, const struct digest *digest, struct slice tag,
                          bool with_payload, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e);
-/* Removes the manifest and its tags. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. ERR_DENIED: an index of the repository names it. */
+/* Removes the manifest and its tags. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. ERR_DENIED: an index of the repository names it; an
+ * accepted index keeps all that it names, so it goes first. */
 RESULT meta_manifest_delete(struct meta *m, struct slice repository, const struct digest *digest, struct err *e);
 /* Removes the tag alone. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. */
 RESULT meta_tag_delete(struct meta *m, struct slice repository, struct slice tag, struct err *e);
