@@ -118,10 +118,10 @@ const char *buf_cstr(struct buf *b)
 /* The length of the valid UTF-8 sequence at the start of s, or 0. */
 static size_t utf8_length(struct slice s)
 {
-        static const struct { unsigned char mask, lead, n, second_min, second_max; } *form, forms[] = {
-                { 0x80, 0x00, 1, 0x00, 0x00 }, { 0xe0, 0xc0, 2, 0x80, 0xbf },
-                { 0xf0, 0xe0, 3, 0x80, 0xbf }, { 0xf8, 0xf0, 4, 0x80, 0xbf },
+        static const struct utf8_form { unsigned char mask, lead, n; } forms[] = {
+                { 0x80, 0x00, 1 }, { 0xe0, 0xc0, 2 }, { 0xf0, 0xe0, 3 }, { 0xf8, 0xf0, 4 },
         };
+        const struct utf8_form *form;
         unsigned char lead = (unsigned char)s.p[0], second;
 
         for (form = forms; form < forms + ARRAY_LEN(forms); form++)
