@@ -138,7 +138,7 @@ struct exchange {
         /* the handlers' steps; the worker's while `working` */
         bool working;
         bool do_begin, do_finish, do_broken, do_warm;
-        bool begun, finished;
+        bool begun, finished, ended;          /* what the handlers were told; ended: fini */
         struct http_response rs;
         struct err e;                           /* what failed, for the answer and the log */
 

@@ -80,6 +80,14 @@ static void release_response(struct http_response *rs)
         rs->fd = -1;
 }
 
+/* Once, and before the answer goes out: who has read it may come back at once for what the handlers held. */
+static void end_handlers(struct exchange *ex)
+{
+        if ((ex->begun || ex->finished) && !ex->ended && ex->rq.route->fini)
+                ex->rq.route->fini(&ex->rq);
+        ex->ended = true;
+}
+
 void exchange_end(struct exchange *ex)
 {
         struct connection *c = ex->connection;
@@ -87,8 +95,7 @@ void exchange_end(struct exchange *ex)
 
         CHECK(!ex->working);
         log_request(ex);
-        if (ex->rq.route && ex->rq.route->fini && (ex->begun || ex->finished))
-                ex->rq.route->fini(&ex->rq);
+        end_handlers(ex);
         release_response(&ex->rs);
         receive_fini(ex);
         c->exchange = NULL;
@@ -161,6 +168,7 @@ static void run_broken(struct exchange *ex)
 static void run_steps(struct pool_task *task)
 {
         struct exchange *ex = CONTAINER_OF(task, struct exchange, task);
+        bool is_broken = ex->do_broken;
 
         if (ex->do_warm)
                 stream_warm(ex->rs.fd, ex->part_at, ex->part_left);
@@ -173,6 +181,8 @@ static void run_steps(struct pool_task *task)
                         run_broken(ex);
                 if (ex->rs.status == 0 && ex->do_finish)
                         run_finish(ex);
+                if (ex->rs.status != 0 || is_broken)
+                        end_handlers(ex);
         }
         loop_post(ex->connection->home->loop, &ex->done);
 }

@@ -11,7 +11,8 @@
  *
  * Threads: `try_now` runs on the connection's loop and must not block, do I/O or take long: it answers from memory, or returns
  * false and leaves the response untouched. All others run on a worker, one after another for one request, and may block.
- * `fini` runs last, on any thread, whatever happened, once `begin` or `finish` or `try_now` was called.
+ * `fini` runs last, on any thread, whatever happened, once `begin`, `finish` or `try_now` answered or failed; where a worker
+ * ran, before the answer goes out, so that a client that has its answer finds nothing held.
  *
  * Memory: what a handler allocates from rq->arena lives until the answer is sent. */
 #pragma once

@@ -274,6 +274,16 @@ class PeerTest(DaemonTest):
         self.assertEqual(self.registry.request('PUT', with_query(place, 'digest', digest_of(blob)), body=b'end').status, 201)
         self.assertEqual(self.registry.blob(self.repository, digest_of(blob)).body, blob)
 
+    def test_a_session_is_free_when_its_answer_is_read(self):
+        """The next request may come on another connection at once."""
+        one, two = self.connect(), self.connect()
+        for i in range(200):
+            blob = b'%d' % i
+            place = one.request('POST', f'/v2/{self.repository}/blobs/uploads/', [('Content-Length', 0)])['Location']
+            self.assertEqual(two.request('PATCH', place, (), blob).status, 202)
+            self.assertEqual(one.request('GET', place).status, 204)
+            self.assertEqual(two.request('PUT', with_query(place, 'digest', digest_of(blob)), (), b'').status, 201)
+
     def test_readers_that_go_away_disturb_nobody(self):
         blob = random.randbytes(4 << 20)
         digest = self.registry.push_blob(self.repository, blob)
