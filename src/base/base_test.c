@@ -10,8 +10,11 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +278,70 @@ static void test_one_worker_keeps_the_order(void **state)
                 assert_int_equal(tasks[i].order, i);
 }
 
+enum { POOL_MAX = 4, SUBMITTERS = 4, TASKS_EACH = 2000 };
+
+struct tally {
+        struct pool *pool;
+        atomic_uint running, most, done;
+};
+struct tallied_task {
+        struct pool_task task;
+        struct tally *tally;
+        unsigned again;                 /* submits itself so often */
+};
+
+static void run_tallied(struct pool_task *task)
+{
+        struct tallied_task *tallied = CONTAINER_OF(task, struct tallied_task, task);
+        struct tally *tally = tallied->tally;
+        unsigned running = atomic_fetch_add(&tally->running, 1) + 1, most = tally->most;
+
+        while (running > most && !atomic_compare_exchange_weak(&tally->most, &most, running))
+                ;
+        if (tallied->again % 16 == 0)
+                sched_yield();
+        atomic_fetch_sub(&tally->running, 1);
+        atomic_fetch_add(&tally->done, 1);
+        if (tallied->again-- > 0)
+                pool_submit(tally->pool, task);
+}
+
+static void *submit_some(void *arg)
+{
+        struct tallied_task *tasks = arg;
+
+        for (size_t i = 0; i < TASKS_EACH; i++)
+                pool_submit(tasks[i].tally->pool, &tasks[i].task);
+        return NULL;
+}
+
+/* From many threads at once, and from tasks themselves: each is run once, by at most as many threads as were allowed. */
+static void test_pool_runs_all(void **state)
+{
+        struct tallied_task *tasks = calloc(SUBMITTERS * TASKS_EACH, sizeof *tasks);
+        pthread_t submitters[SUBMITTERS];
+        struct tally tally = { 0 };
+        unsigned want = 0;
+        struct err e;
+
+        (void)state;
+        assert_true(pool_new(POOL_MAX, &tally.pool, &e).ok);
+        for (unsigned i = 0; i < SUBMITTERS * TASKS_EACH; i++) {
+                tasks[i] = (struct tallied_task){ .task.run = run_tallied, .tally = &tally, .again = i % 4 };
+                want += 1 + i % 4;
+        }
+        for (size_t i = 0; i < SUBMITTERS; i++)
+                assert_int_equal(pthread_create(&submitters[i], NULL, submit_some, tasks + i * TASKS_EACH), 0);
+        for (size_t i = 0; i < SUBMITTERS; i++)
+                pthread_join(submitters[i], NULL);
+        while (tally.done < want)
+                sched_yield();
+        pool_free(tally.pool);
+        assert_int_equal(tally.done, want);
+        assert_in_range(tally.most, 1, POOL_MAX);
+        free(tasks);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -290,6 +357,7 @@ int main(void)
                 cmocka_unit_test(test_log_values_are_cut),
                 cmocka_unit_test(test_folders),
                 cmocka_unit_test(test_one_worker_keeps_the_order),
+                cmocka_unit_test(test_pool_runs_all),
         };
 
         return cmocka_run_group_tests_name("base", tests, NULL, NULL);

@@ -2,35 +2,33 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/futex.h"
 #include "store/meta/schema.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <stdio.h>
-#include <sys/syscall.h>
 
 enum change_state { CHANGE_WAITS, CHANGE_LEADS, CHANGE_DONE };
 enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024 };
 
 /* --- Sleeping and waking ---------------------------------------------------------------------------------------------- */
 
-/* A futex in the change itself: each caller is woken alone, and a wake that comes late, when the change's stack frame is gone,
- * does no harm. That of a condition variable would. */
+/* Each caller is woken alone. */
 static enum change_state wait_for_turn(struct change *change)
 {
         int state;
 
         while ((state = atomic_load(&change->state)) == CHANGE_WAITS)
-                syscall(SYS_futex, &change->state, FUTEX_WAIT_PRIVATE, CHANGE_WAITS, NULL, NULL, 0);
+                futex_wait(&change->state, CHANGE_WAITS, -1);
         return (enum change_state)state;
 }
 
 static void wake(struct change *change, enum change_state state)
 {
         atomic_store(&change->state, (int)state);
-        syscall(SYS_futex, &change->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        futex_wake(&change->state);
 }
 
 /* --- What became stale ------------------------------------------------------------------------------------------------ */
