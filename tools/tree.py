@@ -20,7 +20,7 @@ ROOMS = {
     'store/meta': ['oci', 'base'],
     'registry': ['store/blob', 'store/meta', 'oci', 'base'],
     'jobs': ['registry', 'store/blob', 'store/meta', 'oci', 'base'],
-    'transfer': ['registry', 'store/blob', 'store/meta', 'oci', 'base'],
+    'transfer': ['registry', 'store/blob', 'store/meta', 'net', 'oci', 'base'],
     'api': ['registry', 'http', 'oci', 'base'],
     'cli': ['api', 'jobs', 'transfer', 'registry', 'store/blob', 'store/meta', 'http', 'net', 'oci', 'base'],
     '': ['cli', 'base'],                                # main.c

@@ -1,8 +1,8 @@
 /* The table of commands. */
 #include "cli/command.h"
 
-extern const struct command command_serve, command_status, command_gc, command_check, command_backup, command_restore, command_trust,
-        command_health, command_version, command_help;
+extern const struct command command_serve, command_status, command_gc, command_check, command_backup, command_restore, command_export,
+        command_import, command_trust, command_health, command_version, command_help;
 
 const struct command *const commands[] = {
         &command_serve,
@@ -11,6 +11,8 @@ const struct command *const commands[] = {
         &command_check,
         &command_backup,
         &command_restore,
+        &command_export,
+        &command_import,
         &command_trust,
         &command_health,
         &command_version,
