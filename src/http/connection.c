@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 
+/* An idle connection is this and a few descriptors of the kernel's. */
+_Static_assert(sizeof(struct connection) < 1024, "the table in connection.h promises less");
+
 /* --- Lists of the loop ------------------------------------------------------------------------------------------------ */
 
 static void list_add(struct connection **list, struct connection *c)
