@@ -1,8 +1,8 @@
 /* Start, run, reload, stop.
  *
- * The main thread waits for a signal, for the time to look at the certificate, and for the clock being set (a certificate that was
+ * The main thread waits for a signal, for the time to look at the certificate, for the clock being set (a certificate that was
  * good may have ended then), and for somebody at the control socket. Now and then it sees whether nobody asks for anything, and
- * gives memory back. Everything else happens on the server's threads. */
+ * gives memory back. Everything else happens on the server's threads and that of the jobs. */
 #include "cli/daemon.h"
 
 #include "api/api.h"
@@ -122,6 +122,7 @@ static RESULT open_rooms(struct daemon *d, struct err *e)
 
         TRY(certificates_new(d->first, &d->certificates, e));
         TRY(registry_open(&registry, &d->registry, e));
+        registry_set_disk_reserve(d->registry, s->disk_reserve_bytes);
         TRY(pool_new((unsigned)s->workers, &d->pool, e));
         api.registry = d->registry;
         TRY(api_new(&api, &d->api, e));
@@ -325,6 +326,7 @@ static void apply_settings(struct daemon *d)
         http_server_set_limits(d->server, &limits);
         jobs_set(d->jobs, &jobs);
         control_set_reserve(d->control, d->settings->disk_reserve_bytes);
+        registry_set_disk_reserve(d->registry, d->settings->disk_reserve_bytes);
 }
 
 static void reload(struct daemon *d)

@@ -134,6 +134,7 @@ RESULT registry_blob_mount(struct registry *registry, struct slice from, struct 
 {
         if (from.n)
                 TRY(reference_check_repository(from, e));
+        TRY(space_check(&registry->space, registry->blobs, 0, e));
         return meta_blob_mount(registry->meta, from, to, digest, e);
 }
 
@@ -250,6 +251,7 @@ RESULT registry_manifest_put(struct registry *registry, const struct registry_ma
 
         TRY(reference_parse(request->reference, &reference, e));
         TRY(tags_of(request, &reference, arena, &tags, &tag_count, e));
+        TRY(space_take(&registry->space, registry->blobs, request->body.n, e));
         row = (struct meta_manifest){ .payload = request->body, .size = request->body.n };
         TRY(digest_of_push(request, &reference, &row.digest, e));
         TRY(manifest_parse(request->content_type, request->body, arena, &manifest, e));

@@ -3,6 +3,7 @@
 
 #include "registry/cache.h"
 #include "registry/registry.h"
+#include "registry/space.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,6 +18,7 @@ struct registry {
         struct meta *meta;                      /* owned */
         struct cache *cache;                    /* owned */
         _Atomic uint64_t upload_bytes_max;
+        struct space space;
         char boot_id[BOOT_ID_LENGTH + 1];       /* of the running kernel; random where it does not tell */
         pthread_mutex_t pushes_lock;
         struct push *pushes;                    /* sessions that a request works on now; borrowed from the requests */

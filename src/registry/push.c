@@ -133,6 +133,7 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
         struct upload_id id = upload_id_new();
         char state[SAVED_MAX];
 
+        TRY(space_check(&registry->space, registry->blobs, 0, e));
         TRY(push_new(registry, repository, &id, &push, e));
         sha_init(&push->sha, algorithm);
         TRY(meta_upload_begin(registry->meta, repository, &id, save_state(push, state), e));
@@ -271,7 +272,17 @@ RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e)
         if (max && (bytes > max || push->received > max - bytes))
                 return FAIL(e, ERR_LIMIT, 0, "the blob is larger than the %llu bytes that this registry takes",
                             (unsigned long long)max);
-        return OK;
+        return space_check(&push->registry->space, push->registry->blobs, bytes, e);
+}
+
+/* Bytes that found no room are of no use to anybody: their space comes back now, not when the upload expires. */
+static struct result give_up(struct push *push, struct err *e)
+{
+        struct err ignored;
+
+        if (e->code == ERR_FULL)
+                IGNORE(push_cancel(push, &ignored));
+        return FAILED;
 }
 
 RESULT push_write(struct push *push, struct slice bytes, struct err *e)
@@ -279,6 +290,8 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
         if (bytes.n == 0)
                 return OK;
         TRY(push_check_room(push, bytes.n, e));
+        if (!space_take(&push->registry->space, push->registry->blobs, bytes.n, e).ok)
+                return give_up(push, e);
         if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
                 TRY(keep_in_memory(push, bytes, e));
         } else {

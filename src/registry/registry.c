@@ -112,6 +112,12 @@ void registry_set_upload_bytes_max(struct registry *registry, uint64_t upload_by
         registry->upload_bytes_max = upload_bytes_max;
 }
 
+void registry_set_disk_reserve(struct registry *registry, uint64_t bytes)
+{
+        registry->space.reserve_bytes = bytes;
+        registry->space.seen_ms = 0;
+}
+
 RESULT registry_probe(struct registry *registry, struct err *e)
 {
         TRY(meta_probe(registry->meta, e));

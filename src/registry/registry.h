@@ -29,6 +29,9 @@ struct registry_config {
 RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e);
 void registry_free(struct registry *registry);
 void registry_set_upload_bytes_max(struct registry *registry, uint64_t upload_bytes_max);     /* any time */
+/* Space that is kept free: with less on the disk, pushes fail with ERR_FULL, and begin to work again by themselves. 0, the
+ * default: none is kept. Any time. */
+void registry_set_disk_reserve(struct registry *registry, uint64_t bytes);
 /* Can it store what is pushed? ERR_FULL, ERR_IO. */
 RESULT registry_probe(struct registry *registry, struct err *e);
 

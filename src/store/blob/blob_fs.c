@@ -2,6 +2,7 @@
  * place. See blob.h for the order of the durable steps. */
 #include "base/fs.h"
 #include "base/rand.h"
+#include "base/rules.h"
 #include "store/blob/internal.h"
 
 #include <dirent.h>
@@ -55,7 +56,8 @@ struct path object_path(const struct blob_store *store, const struct digest *dig
         struct path path;
 
         *hex++ = 0;
-        CHECK(snprintf(path.s, sizeof path.s, "%s/blobs/%s/%.2s/%s.%s", store->data_dir, text.s, hex, hex, id->s) <
+        CHECK(snprintf(path.s, sizeof path.s, "%s/blobs/%s/%.2s/%s.%s", store->data_dir, text.s, hex, hex,
+                       rule_holds(RULE_UNIQUE_OBJECTS) ? id->s : "0") <
               (int)sizeof path.s);
         return path;
 }
