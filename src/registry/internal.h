@@ -22,4 +22,8 @@ struct registry {
         char boot_id[BOOT_ID_LENGTH + 1];       /* of the running kernel; random where it does not tell */
         pthread_mutex_t pushes_lock;
         struct push *pushes;                    /* sessions that a request works on now; borrowed from the requests */
+        struct push *resting;                   /* owned; sessions between two requests, the last used first; see push.c */
+        unsigned resting_count;
 };
+
+void push_discard_resting(struct registry *registry);

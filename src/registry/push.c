@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256 };
+enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256, RESTING_MAX = 128 };
 
 /* What a session's row keeps beside its counters: where the bytes are, the boot in which it was saved, and
  *   FILE     the state of the hash
@@ -18,13 +18,14 @@ _Static_assert(SHA_STATE_MAX <= 1 + PUSH_SMALL_MAX, "both forms fit");
 
 struct push {
         struct registry *registry;      /* borrowed, outlives every request */
-        struct push *next;              /* in registry->pushes */
+        struct push *next;              /* in registry->pushes, or in registry->resting */
         struct upload_id id;
         char repository[NAME_MAX_BYTES];
         struct sha sha;
         uint64_t received;
         char *small;                    /* owned; PUSH_SMALL_MAX bytes, while file is NULL */
         struct blob_upload *file;       /* owned */
+        bool is_saved;                  /* the session's row tells all this */
 };
 
 static struct slice repository_of(const struct push *push)
@@ -42,49 +43,122 @@ uint64_t push_received(const struct push *push)
         return push->received;
 }
 
-/* Makes the session this request's alone. */
-static RESULT claim(struct push *push, struct err *e)
-{
-        struct registry *registry = push->registry;
-        struct push *other;
+/* --- Who works on what ------------------------------------------------------------------------------------------------ */
 
-        pthread_mutex_lock(&registry->pushes_lock);
-        for (other = registry->pushes; other; other = other->next)
-                if (memcmp(other->id.s, push->id.s, UPLOAD_ID_LENGTH) == 0)
-                        break;
-        if (!other) {
-                push->next = registry->pushes;
-                registry->pushes = push;
-        }
-        pthread_mutex_unlock(&registry->pushes_lock);
-        if (other)
-                return FAIL(e, ERR_BUSY, 0, "another request is writing to this upload; wait until it has ended");
-        return OK;
+static struct push *find(struct push *list, const struct upload_id *id)
+{
+        while (list && memcmp(list->id.s, id->s, UPLOAD_ID_LENGTH) != 0)
+                list = list->next;
+        return list;
 }
 
-static void release(struct push *push)
+static void unlist(struct push **list, const struct push *push)
 {
-        struct registry *registry = push->registry;
-
-        pthread_mutex_lock(&registry->pushes_lock);
-        for (struct push **at = &registry->pushes; *at; at = &(*at)->next) {
-                if (*at == push) {
-                        *at = push->next;
-                        break;
-                }
-        }
-        pthread_mutex_unlock(&registry->pushes_lock);
+        while (*list && *list != push)
+                list = &(*list)->next;
+        if (*list)
+                *list = push->next;
 }
 
-void push_free(struct push *push)
+static void list(struct push **list, struct push *push)
+{
+        push->next = *list;
+        *list = push;
+}
+
+/* With the lock held. */
+static void wake_up(struct registry *registry, struct push *push)
 {
         if (!push)
                 return;
-        release(push);
+        unlist(&registry->resting, push);
+        registry->resting_count--;
+}
+
+static void discard(struct push *push)
+{
+        if (!push)
+                return;
         blob_upload_free(push->file);
         free(push->small);
         free(push);
 }
+
+/* Makes the session this request's alone. */
+static RESULT claim(struct push *push, struct err *e)
+{
+        struct registry *registry = push->registry;
+        struct push *resting = NULL;
+        bool busy;
+
+        pthread_mutex_lock(&registry->pushes_lock);
+        busy = find(registry->pushes, &push->id) != NULL;
+        if (!busy) {
+                resting = find(registry->resting, &push->id);
+                wake_up(registry, resting);
+                list(&registry->pushes, push);
+        }
+        pthread_mutex_unlock(&registry->pushes_lock);
+        discard(resting);
+        return busy ? FAIL(e, ERR_BUSY, 0, "another request is writing to this upload; wait until it has ended") : OK;
+}
+
+/* A session that was just begun, or has few bytes, is most likely gone on with at once: it is kept as it is, and its row need not
+ * be read for that. A bounded number of them, those that rested longest go first. */
+static struct push *take_resting(struct registry *registry, struct slice repository, const struct upload_id *id)
+{
+        struct push *push;
+
+        pthread_mutex_lock(&registry->pushes_lock);
+        push = find(registry->resting, id);
+        if (push && !slice_eq(slice_from(push->repository), repository))
+                push = NULL;
+        wake_up(registry, push);
+        if (push)
+                list(&registry->pushes, push);
+        pthread_mutex_unlock(&registry->pushes_lock);
+        return push;
+}
+
+/* With the lock held; gives the one that has to go. */
+static struct push *rest(struct registry *registry, struct push *push)
+{
+        struct push *last = push;
+
+        list(&registry->resting, push);
+        if (registry->resting_count++ < RESTING_MAX)
+                return NULL;
+        while (last->next)
+                last = last->next;
+        wake_up(registry, last);
+        return last;
+}
+
+void push_free(struct push *push)
+{
+        struct registry *registry;
+
+        if (!push)
+                return;
+        registry = push->registry;
+        pthread_mutex_lock(&registry->pushes_lock);
+        unlist(&registry->pushes, push);
+        if (push->is_saved && !push->file)
+                push = rest(registry, push);
+        pthread_mutex_unlock(&registry->pushes_lock);
+        discard(push);
+}
+
+void push_discard_resting(struct registry *registry)
+{
+        for (struct push *push = registry->resting, *next; push; push = next) {
+                next = push->next;
+                discard(push);
+        }
+        registry->resting = NULL;
+}
+
+/* --- Begin and go on -------------------------------------------------------------------------------------------------- */
 
 static RESULT push_new(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
                        struct err *e)
@@ -137,6 +211,7 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
         TRY(push_new(registry, repository, &id, &push, e));
         sha_init(&push->sha, algorithm);
         TRY(meta_upload_begin(registry->meta, repository, &id, save_state(push, state), e));
+        push->is_saved = true;
         *ret_push = TAKE_PTR(push);
         return OK;
 }
@@ -216,6 +291,7 @@ static RESULT resume_inside(struct push *push, const struct meta_upload *row, st
         sha_init(&push->sha, (enum sha_algorithm)state.p[0]);
         TRY(push_write(push, bytes, e));
         TRY(open_file(push, &found, e));
+        push->is_saved = !found;
         if (!found)
                 return OK;
         if (same_boot(push, row) && blob_upload_size(push->file) >= push->received) {
@@ -233,6 +309,11 @@ RESULT push_resume(struct registry *registry, struct slice repository, const str
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(16 * 1024);
         struct meta_upload row;
 
+        push = take_resting(registry, repository, id);
+        if (push) {
+                *ret_push = TAKE_PTR(push);
+                return OK;
+        }
         TRY(push_new(registry, repository, id, &push, e));
         TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
         if (slice_starts(row.hash_state, (struct slice){ (char[]){ SAVED_INSIDE }, 1 }))
@@ -290,6 +371,7 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
         if (bytes.n == 0)
                 return OK;
         TRY(push_check_room(push, bytes.n, e));
+        push->is_saved = false;
         if (!space_take(&push->registry->space, push->registry->blobs, bytes.n, e).ok)
                 return give_up(push, e);
         if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
@@ -307,11 +389,15 @@ RESULT push_save(struct push *push, struct err *e)
 {
         char state[SAVED_MAX];
 
-        return meta_upload_save(push->registry->meta, &push->id, push->received, save_state(push, state), e);
+        push->is_saved = false;
+        TRY(meta_upload_save(push->registry->meta, &push->id, push->received, save_state(push, state), e));
+        push->is_saved = true;
+        return OK;
 }
 
 RESULT push_cancel(struct push *push, struct err *e)
 {
+        push->is_saved = false;
         TRY(meta_upload_remove(push->registry->meta, repository_of(push), &push->id, e));
         return blob_upload_remove(push->registry->blobs, &push->id, e);
 }
@@ -389,6 +475,7 @@ static RESULT commit_file(struct push *push, const struct digest *digest, struct
 
 RESULT push_commit(struct push *push, const struct digest *want, struct err *e)
 {
+        push->is_saved = false;
         TRY(compare(push, want, e));
         if (push->received <= PUSH_SMALL_MAX)
                 return commit_small(push, want, e);

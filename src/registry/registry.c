@@ -93,6 +93,7 @@ void registry_free(struct registry *registry)
         if (!registry)
                 return;
         CHECK(!registry->pushes);
+        push_discard_resting(registry);
         meta_free(registry->meta);
         cache_free(registry->cache);
         blob_store_free(registry->blobs);

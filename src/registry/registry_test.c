@@ -284,6 +284,47 @@ static void few_bytes_wait_without_a_file(void **state)
         finish(w, &large, LARGE);
 }
 
+/* Between two requests a session rests in memory: it goes on there, and no ghost stays of one that has ended elsewhere. */
+static void sessions_rest_in_memory(void **state)
+{
+        enum { MANY = 300, BOUND = 128 };
+        struct world *w = *state;
+        struct upload_id ids[MANY], id = begin(w);
+        struct push *push;
+        bool expired;
+
+        for (size_t n = 0; n < PUSH_SMALL_MAX + 4096; n += 1024) {
+                must(push_resume(w->registry, S("a"), &id, &push, &e));
+                assert_int_equal(push_received(push), n);
+                must(push_write(push, (struct slice){ w->bytes + n, 1024 }, &e));
+                must(push_save(push, &e));
+                push_free(push);
+        }
+        finish(w, &id, PUSH_SMALL_MAX + 4096);
+        must_fail(push_resume(w->registry, S("a"), &id, &push, &e), ERR_BLOB_UPLOAD_UNKNOWN);
+
+        for (size_t i = 0; i < MANY; i++)
+                ids[i] = begin(w);
+        assert_int_equal(w->registry->resting_count, BOUND);
+        for (size_t i = 0; i < MANY; i++) {
+                must(push_resume(w->registry, S("a"), &ids[i], &push, &e));
+                push_free(push);
+        }
+        assert_int_equal(w->registry->resting_count, BOUND);
+
+        must(push_expire(w->registry, S("a"), &ids[MANY - 1], INT64_MAX, &expired, &e));
+        assert_true(expired);
+        must_fail(push_resume(w->registry, S("a"), &ids[MANY - 1], &push, &e), ERR_BLOB_UPLOAD_UNKNOWN);
+        must(push_resume(w->registry, S("a"), &ids[MANY - 2], &push, &e));
+        must(push_write(push, bytes_of(w, SMALL), &e));
+        push_free(push);                                        /* not saved: what was not answered for is forgotten */
+        must(push_resume(w->registry, S("a"), &ids[MANY - 2], &push, &e));
+        assert_int_equal(push_received(push), 0);
+        must(push_cancel(push, &e));
+        push_free(push);
+        must_fail(push_resume(w->registry, S("a"), &ids[MANY - 2], &push, &e), ERR_BLOB_UPLOAD_UNKNOWN);
+}
+
 /* The first request that needs a file is killed: before its first byte was in it, or later, and before or after a reboot. */
 static void file_of_a_killed_request(void **state)
 {
@@ -564,6 +605,7 @@ int main(void)
                 TEST(bytes_behind_the_saved_state_count),
                 TEST(few_bytes_wait_without_a_file),
                 TEST(file_of_a_killed_request),
+                TEST(sessions_rest_in_memory),
                 TEST(shortened_file_forgets_the_upload),
                 TEST(one_request_at_a_time),
                 TEST(session_belongs_to_its_repository),
