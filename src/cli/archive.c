@@ -122,7 +122,7 @@ const struct command command_import = {
         .arguments = "FILE [NAME[:TAG]]",
         .sentence = "Store the images of a file.",
         .text = "Stores the images that FILE holds: an OCI image layout (orlop export, skopeo, buildah, docker save) or what older "
-                "versions of docker save and podman save write, as a tar file (plain, or compressed with gzip, zstd, xz or bzip2) or a "
+                "versions of docker save and podman save write, as a tar file (plain, or compressed with gzip or zstd) or a "
                 "folder; - is standard input. They get the names that they have in the file, without a host. NAME gives another, "
                 "NAME:TAG another tag too, where there is one image.\n\n"
                 "What the registry has already is not stored again, so an import that broke is simply run again. The registry may run "

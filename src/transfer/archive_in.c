@@ -1,80 +1,53 @@
+/* Two sources, one list of entries: a tar file (tar.h over unpack.h), and a folder, walked with fts(3). */
 #include "transfer/archive_in.h"
 
 #include "base/buf.h"
+#include "base/fs.h"
+#include "transfer/tar.h"
+#include "transfer/unpack.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { BLOCK_BYTES = 256 * 1024 };
-
 struct archive_in {
-        struct archive *archive;        /* owned */
-        struct archive_entry *entry;    /* borrowed from archive; of a folder: owned */
-        bool is_folder;
+        int fd;                         /* owned; of a tar file, or the folder's current file; -1 */
+        struct unpack *unpack;          /* owned; NULL: a folder */
+        FTS *walk;                      /* owned; of a folder */
         size_t prefix;                  /* of a folder: what stands before the paths in it */
-        int fd;                         /* owned */
-        uint64_t size;
+        uint64_t file_bytes;            /* of the tar file; 0: not known */
+        uint64_t left, padding;         /* of the entry */
+        uint64_t offset;                /* in the folder's current file */
         unsigned entries;
         char path[ARCHIVE_PATH_MAX], target[ARCHIVE_PATH_MAX];
+        struct tar_header header;
+        struct tar_extension extension;
 };
 
 void archive_in_free(struct archive_in *in)
 {
         if (!in)
                 return;
-        if (in->archive)
-                archive_read_free(in->archive);
-        if (in->is_folder)
-                archive_entry_free(in->entry);
+        unpack_free(in->unpack);
+        if (in->walk)
+                fts_close(in->walk);
         cleanup_fd(&in->fd);
         free(in);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------------- */
 
-static struct result fail_archive(struct archive_in *in, const char *what, struct err *e)
-{
-        const char *reason = archive_error_string(in->archive);
-
-        return FAIL(e, ERR_INVALID, 0, "%s: %s", what, reason ? reason : "it is damaged");
-}
-
-/* Only what the library reads by itself: it would start programs for other kinds. */
-static bool prepare_tar(struct archive *archive)
-{
-        return archive_read_support_filter_gzip(archive) == ARCHIVE_OK && archive_read_support_filter_zstd(archive) == ARCHIVE_OK &&
-               archive_read_support_filter_xz(archive) == ARCHIVE_OK && archive_read_support_filter_bzip2(archive) == ARCHIVE_OK &&
-               archive_read_support_format_tar(archive) == ARCHIVE_OK;
-}
-
-static RESULT open_tar(struct archive_in *in, int fd, struct err *e)
-{
-        in->archive = archive_read_new();
-        if (!in->archive || !prepare_tar(in->archive))
-                return FAIL(e, ERR_NOMEM, 0, "prepare to read an archive");
-        if (archive_read_open_fd(in->archive, fd, BLOCK_BYTES) != ARCHIVE_OK)
-                return fail_archive(in, "this is no tar archive", e);
-        return OK;
-}
-
 static RESULT open_folder(struct archive_in *in, const char *path, struct err *e)
 {
-        in->is_folder = true;
+        char *const paths[] = { (char *)(uintptr_t)path, NULL };      /* only read */
+
         in->prefix = strlen(path);
-        in->archive = archive_read_disk_new();
-        in->entry = archive_entry_new();
-        if (!in->archive || !in->entry)
-                return FAIL(e, ERR_NOMEM, 0, "prepare to read a folder");
-        archive_read_disk_set_symlink_physical(in->archive);
-        archive_read_disk_set_behavior(in->archive, ARCHIVE_READDISK_NO_TRAVERSE_MOUNTS | ARCHIVE_READDISK_NO_XATTR |
-                                                            ARCHIVE_READDISK_NO_ACL | ARCHIVE_READDISK_NO_FFLAGS);
-        if (archive_read_disk_open(in->archive, path) != ARCHIVE_OK)
-                return fail_archive(in, path, e);
-        return OK;
+        in->walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_XDEV, NULL);
+        close(TAKE_FD(in->fd));
+        return in->walk ? OK : FAIL(e, ERR_IO, errno, "open folder %s", path);
 }
 
 static RESULT open_path(struct archive_in *in, const char *path, struct err *e)
@@ -82,7 +55,7 @@ static RESULT open_path(struct archive_in *in, const char *path, struct err *e)
         struct stat st;
 
         if (strcmp(path, "-") == 0)
-                return open_tar(in, STDIN_FILENO, e);
+                return unpack_open(STDIN_FILENO, &in->unpack, e);
         in->fd = open(path, O_RDONLY | O_CLOEXEC);
         if (in->fd < 0)
                 return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open %s", path);
@@ -90,8 +63,8 @@ static RESULT open_path(struct archive_in *in, const char *path, struct err *e)
                 return FAIL(e, ERR_IO, errno, "look at %s", path);
         if (S_ISDIR(st.st_mode))
                 return open_folder(in, path, e);
-        in->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-        return open_tar(in, in->fd, e);
+        in->file_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+        return unpack_open(in->fd, &in->unpack, e);
 }
 
 RESULT archive_in_open(const char *path, struct archive_in **ret_in, struct err *e)
@@ -178,16 +151,10 @@ static struct result fail_name(const char *name, const char *why, struct err *e)
 }
 
 /* Into in->path. The folder itself, and the root of a tar file, get an empty one. */
-static RESULT take_path(struct archive_in *in, struct err *e)
+static RESULT take_path(struct archive_in *in, const char *name, struct err *e)
 {
-        const char *name = archive_entry_pathname(in->entry);
-        struct slice path;
+        struct slice path = slice_from(name);
 
-        if (!name)
-                return FAIL(e, ERR_INVALID, 0, "the archive holds an entry whose name cannot be read");
-        path = slice_skip(slice_from(name), in->prefix);
-        while (in->is_folder && slice_starts(path, S("/")))
-                path = slice_skip(path, 1);
         if (slice_starts(path, S("/")) || has_parent_part(path))
                 return fail_name(name, "leads out of it", e);
         if (!is_printable(path))
@@ -207,89 +174,176 @@ static struct slice folder_of(const char *path)
 }
 
 /* Into in->target. A hard link names the other entry, a symbolic one the way from its own folder. */
-static RESULT take_target(struct archive_in *in, struct err *e)
+static RESULT take_target(struct archive_in *in, bool is_hard, const char *target, struct err *e)
 {
-        const char *hard = archive_entry_hardlink(in->entry), *soft = hard ? NULL : archive_entry_symlink(in->entry);
-        struct slice folder = hard ? S("") : folder_of(in->path);
+        struct slice folder = is_hard ? S("") : folder_of(in->path);
 
-        if (!hard && !soft)
-                return FAIL(e, ERR_INVALID, 0, "the archive holds a link whose target cannot be read");
-        if (!archive_path_join(folder, slice_from(hard ? hard : soft), in->target))
+        if (!archive_path_join(folder, slice_from(target), in->target))
                 return fail_name(in->path, "is a link that leads out of it", e);
         return OK;
 }
 
-/* --- Entries ---------------------------------------------------------------------------------------------------------- */
-
-static enum archive_kind kind_of(const struct archive_in *in)
+static RESULT count_entry(struct archive_in *in, struct err *e)
 {
-        if (!in->is_folder && archive_entry_hardlink(in->entry))
-                return ARCHIVE_LINK;
-        switch (archive_entry_filetype(in->entry)) {
-        case AE_IFREG:
-                return ARCHIVE_FILE;
-        case AE_IFLNK:
-                return ARCHIVE_LINK;
-        default:        /* AE_IFDIR, AE_IFIFO, … */
-                return ARCHIVE_OTHER;
-        }
+        if (++in->entries > ARCHIVE_ENTRIES_MAX)
+                return FAIL(e, ERR_LIMIT, 0, "the archive has more than %d entries", ARCHIVE_ENTRIES_MAX);
+        return OK;
 }
 
-static RESULT next_header(struct archive_in *in, bool *ret_found, struct err *e)
-{
-        int rc;
+/* --- Tar -------------------------------------------------------------------------------------------------------------- */
 
-        if (in->is_folder && in->entries)
-                archive_read_disk_descend(in->archive);         /* does nothing where it was no folder */
-        do
-                rc = in->is_folder ? archive_read_next_header2(in->archive, in->entry) : archive_read_next_header(in->archive, &in->entry);
-        while (rc == ARCHIVE_RETRY);
-        *ret_found = rc != ARCHIVE_EOF;
-        if (rc == ARCHIVE_EOF || rc == ARCHIVE_OK || rc == ARCHIVE_WARN)
+/* A file that ends behind an entry, without the blocks of zeros, has ended too. */
+static RESULT read_header(struct archive_in *in, struct err *e)
+{
+        unsigned char block[TAR_BLOCK];
+        size_t n;
+
+        TRY(unpack_skip(in->unpack, in->left + in->padding, e));
+        in->left = in->padding = 0;
+        TRY(unpack_read(in->unpack, block, sizeof block, &n, e));
+        if (n == 0 && in->entries) {
+                in->header.kind = TAR_END;
                 return OK;
-        return fail_archive(in, in->entries ? "the archive is damaged" : "this is no tar archive", e);
+        }
+        if (n < sizeof block)
+                return FAIL(e, ERR_INVALID, 0, in->entries ? "the archive ends too early" : "this is no tar archive");
+        TRY(tar_parse(block, &in->header, e));
+        in->left = in->header.size;
+        in->padding = tar_padding(in->left);
+        return count_entry(in, e);
 }
+
+static bool is_extension(enum tar_kind kind)
+{
+        return kind == TAR_PAX || kind == TAR_LONG_NAME || kind == TAR_LONG_LINK;
+}
+
+static RESULT read_extension(struct archive_in *in, struct err *e)
+{
+        _cleanup_(buf_fini) struct buf data = BUF_INIT(TAR_EXTENSION_MAX + 1);
+        size_t n;
+        char *room = in->left <= TAR_EXTENSION_MAX ? buf_reserve(&data, (size_t)in->left + 1) : NULL;
+
+        if (!room)
+                return FAIL(e, ERR_LIMIT, 0, "the archive holds a header of more than %d bytes", TAR_EXTENSION_MAX);
+        TRY(unpack_read(in->unpack, room, (size_t)in->left, &n, e));
+        if (n != in->left)
+                return FAIL(e, ERR_INVALID, 0, "the archive ends too early");
+        in->left = 0;
+        return tar_extend(&in->extension, in->header.kind, (struct slice){ room, n }, e);
+}
+
+/* *ret_found false: the archive has ended. */
+static RESULT next_of_tar(struct archive_in *in, struct archive_entry_in *entry, bool *ret_found, struct err *e)
+{
+        bool is_hard;
+
+        for (;;) {
+                TRY(read_header(in, e));
+                if (!is_extension(in->header.kind))
+                        break;
+                TRY(read_extension(in, e));
+        }
+        *ret_found = in->header.kind != TAR_END;
+        if (!*ret_found)
+                return OK;
+        tar_apply(&in->extension, &in->header);
+        in->left = in->header.size;
+        in->padding = tar_padding(in->left);
+        TRY(take_path(in, in->header.name, e));
+        is_hard = in->header.kind == TAR_HARD_LINK;
+        if (is_hard || in->header.kind == TAR_SYMBOLIC_LINK) {
+                TRY(take_target(in, is_hard, in->header.link, e));
+                entry->kind = ARCHIVE_LINK;
+        } else if (in->header.kind == TAR_FILE && *in->path) {
+                entry->kind = ARCHIVE_FILE;
+        }
+        return OK;
+}
+
+/* --- Folder ----------------------------------------------------------------------------------------------------------- */
+
+static RESULT open_file(struct archive_in *in, const char *path, struct err *e)
+{
+        struct stat st;
+
+        in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (in->fd < 0 || fstat(in->fd, &st) < 0)
+                return FAIL(e, ERR_IO, errno, "open %s", path);
+        in->left = (uint64_t)st.st_size;
+        in->offset = 0;
+        return OK;
+}
+
+static RESULT read_link(struct archive_in *in, const char *path, struct err *e)
+{
+        char target[PATH_MAX];
+        ssize_t n = readlink(path, target, sizeof target - 1);
+
+        if (n < 0)
+                return FAIL(e, ERR_IO, errno, "read the link %s", path);
+        target[n] = 0;
+        return take_target(in, false, target, e);
+}
+
+static RESULT next_of_folder(struct archive_in *in, struct archive_entry_in *entry, bool *ret_found, struct err *e)
+{
+        const char *name;
+        FTSENT *next;
+
+        if (in->fd >= 0)
+                close(TAKE_FD(in->fd));
+        errno = 0;
+        next = fts_read(in->walk);
+        *ret_found = next;
+        if (!next)
+                return errno ? FAIL(e, ERR_IO, errno, "read a folder") : OK;
+        TRY(count_entry(in, e));
+        if (next->fts_info == FTS_DNR || next->fts_info == FTS_ERR || next->fts_info == FTS_NS)
+                return FAIL(e, ERR_IO, next->fts_errno, "read %s", next->fts_path);
+        name = next->fts_path + in->prefix;
+        TRY(take_path(in, name + strspn(name, "/"), e));
+        if (next->fts_info == FTS_F) {
+                entry->kind = ARCHIVE_FILE;
+                return open_file(in, next->fts_path, e);
+        }
+        if (next->fts_info != FTS_SL && next->fts_info != FTS_SLNONE)
+                return OK;
+        entry->kind = ARCHIVE_LINK;
+        return read_link(in, next->fts_path, e);
+}
+
+/* --- Entries ---------------------------------------------------------------------------------------------------------- */
 
 RESULT archive_in_next(struct archive_in *in, struct archive_entry_in *ret_entry, bool *ret_found, struct err *e)
 {
-        struct archive_entry_in entry = { .path = in->path, .target = in->target };
+        struct archive_entry_in entry = { .kind = ARCHIVE_OTHER, .path = in->path, .target = in->target };
 
-        TRY(next_header(in, ret_found, e));
-        if (!*ret_found)
-                return OK;
-        if (++in->entries > ARCHIVE_ENTRIES_MAX)
-                return FAIL(e, ERR_LIMIT, 0, "the archive has more than %d entries", ARCHIVE_ENTRIES_MAX);
-        TRY(take_path(in, e));
-        in->target[0] = 0;
-        entry.kind = *in->path ? kind_of(in) : ARCHIVE_OTHER;
-        if (entry.kind == ARCHIVE_LINK)
-                TRY(take_target(in, e));
-        if (entry.kind == ARCHIVE_FILE) {
-                if (!archive_entry_size_is_set(in->entry) || archive_entry_size(in->entry) < 0)
-                        return FAIL(e, ERR_INVALID, 0, "the archive does not tell the size of %s", in->path);
-                entry.size = (uint64_t)archive_entry_size(in->entry);
-        }
-        *ret_entry = entry;
+        TRY(in->walk ? next_of_folder(in, &entry, ret_found, e) : next_of_tar(in, &entry, ret_found, e));
+        entry.size = in->left;
+        if (*ret_found)
+                *ret_entry = entry;
         return OK;
 }
 
 RESULT archive_in_read(struct archive_in *in, void *room, size_t size, size_t *ret_n, struct err *e)
 {
-        ssize_t n;
+        size_t n = (size_t)MIN((uint64_t)size, in->left), got = 0;
 
-        do
-                n = archive_read_data(in->archive, room, size);
-        while (n == ARCHIVE_RETRY);
-        if (n < 0)
-                return fail_archive(in, "the archive is damaged", e);
-        *ret_n = (size_t)n;
+        if (in->walk)
+                TRY(fs_read_at(in->fd, in->offset, room, n, &got, in->path, e));
+        else
+                TRY(unpack_read(in->unpack, room, n, &got, e));
+        if (got < n)
+                return FAIL(e, ERR_INVALID, 0, "the archive ends within %s", in->path);
+        in->left -= got;
+        in->offset += got;
+        *ret_n = got;
         return OK;
 }
 
 void archive_in_position(struct archive_in *in, uint64_t *ret_done, uint64_t *ret_total)
 {
-        la_int64_t done = in->is_folder ? 0 : archive_filter_bytes(in->archive, -1);
-
-        *ret_done = done > 0 ? (uint64_t)done : 0;
-        *ret_total = in->size;
+        *ret_done = in->unpack ? unpack_position(in->unpack) : 0;
+        *ret_total = in->file_bytes;
 }

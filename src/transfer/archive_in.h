@@ -1,4 +1,4 @@
-/* Reads an archive of images entry by entry: a tar file (plain, or compressed with gzip, zstd, xz or bzip2), standard input, or a
+/* Reads an archive of images entry by entry: a tar file (plain, or compressed with gzip or zstd), standard input, or a
  * folder that holds what the tar file would.
  *
  *      TRY(archive_in_open(path, &in, e));                    "-": standard input

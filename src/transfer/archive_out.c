@@ -1,9 +1,8 @@
 #include "transfer/archive_out.h"
 
 #include "base/fs.h"
+#include "transfer/tar.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,16 +10,15 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { BLOCK_BYTES = 256 * 1024 };
+enum { HEADERS_MAX = 8 * TAR_BLOCK };
 
 struct archive_out {
         char path[PATH_MAX];            /* of the tar file or the folder; "": standard output */
         char temporary[PATH_MAX];       /* of the tar file, until it is finished; "": none */
         bool is_folder;
-        struct archive *archive;        /* owned; of a folder: NULL */
-        struct archive_entry *entry;    /* owned; of a folder: NULL */
         int fd;                         /* owned: the tar file, or the file in the folder */
         uint64_t offset, left;          /* of the entry */
+        uint64_t padding;               /* of the entry, in a tar file */
         char file[PATH_MAX];            /* of the entry, in a folder */
 };
 
@@ -28,41 +26,35 @@ void archive_out_free(struct archive_out *out)
 {
         if (!out)
                 return;
-        if (out->archive) {
-                archive_write_fail(out->archive);       /* it would write the end otherwise */
-                archive_write_free(out->archive);
-        }
-        archive_entry_free(out->entry);
         cleanup_fd(&out->fd);
         if (*out->temporary)
                 unlink(out->temporary);
         free(out);
 }
 
-static struct result fail_write(struct archive_out *out, struct err *e)
+/* To the tar file, which may be a pipe. */
+static RESULT write_tar(struct archive_out *out, struct slice bytes, struct err *e)
 {
-        int error = archive_errno(out->archive);
-        const char *reason = archive_error_string(out->archive);
+        while (bytes.n) {
+                ssize_t done = write(out->fd, bytes.p, bytes.n);
 
-        return FAIL(e, ERR_IO, error > 0 ? error : EIO, "write %s: %s", *out->path ? out->path : "to standard output",
-                    reason ? reason : "it failed");
+                if (done < 0 && errno == EINTR)
+                        continue;
+                if (done <= 0)
+                        return FAIL(e, ERR_IO, done < 0 ? errno : EIO, "write %s", *out->path ? out->path : "to standard output");
+                bytes = slice_skip(bytes, (size_t)done);
+        }
+        return OK;
+}
+
+static RESULT write_zeros(struct archive_out *out, size_t n, struct err *e)
+{
+        static const char zeros[2 * TAR_BLOCK];
+
+        return write_tar(out, (struct slice){ zeros, n }, e);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------------- */
-
-static RESULT open_tar(struct archive_out *out, struct err *e)
-{
-        out->archive = archive_write_new();
-        out->entry = archive_entry_new();
-        if (!out->archive || !out->entry)
-                return FAIL(e, ERR_NOMEM, 0, "prepare to write an archive");
-        archive_write_set_format_pax_restricted(out->archive);
-        archive_write_set_bytes_per_block(out->archive, BLOCK_BYTES);
-        archive_write_set_bytes_in_last_block(out->archive, 1);
-        if (archive_write_open_fd(out->archive, out->fd) != ARCHIVE_OK)
-                return fail_write(out, e);
-        return OK;
-}
 
 static RESULT open_file(struct archive_out *out, struct err *e)
 {
@@ -75,7 +67,7 @@ static RESULT open_file(struct archive_out *out, struct err *e)
                 out->temporary[0] = 0;
                 return FAIL(e, ERR_IO, error, "create %s.partial", out->path);
         }
-        return open_tar(out, e);
+        return OK;
 }
 
 static RESULT must_be_empty(const char *path, struct err *e)
@@ -106,7 +98,7 @@ static RESULT open_path(struct archive_out *out, const char *path, struct err *e
 
         if (strcmp(path, "-") == 0) {
                 out->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-                return out->fd < 0 ? FAIL(e, ERR_IO, errno, "write to standard output") : open_tar(out, e);
+                return out->fd < 0 ? FAIL(e, ERR_IO, errno, "write to standard output") : OK;
         }
         if (n == 0 || n > PATH_MAX - 256)
                 return FAIL(e, ERR_INVALID, 0, "\"%s\" is not a usable path", path);
@@ -132,13 +124,13 @@ RESULT archive_out_open(const char *path, struct archive_out **ret_out, struct e
 
 static RESULT begin_in_tar(struct archive_out *out, const char *name, uint64_t size, struct err *e)
 {
-        archive_entry_clear(out->entry);
-        archive_entry_set_pathname(out->entry, name);
-        archive_entry_set_filetype(out->entry, AE_IFREG);
-        archive_entry_set_perm(out->entry, 0644);
-        archive_entry_set_size(out->entry, (la_int64_t)size);
-        archive_entry_set_mtime(out->entry, 0, 0);
-        return archive_write_header(out->archive, out->entry) == ARCHIVE_OK ? OK : fail_write(out, e);
+        _cleanup_(buf_fini) struct buf header = BUF_INIT(HEADERS_MAX);
+
+        tar_put_file(&header, name, size);
+        if (!buf_ok(&header))
+                return FAIL(e, ERR_INVALID, 0, "the name %s is too long", name);
+        out->padding = tar_padding(size);
+        return write_tar(out, buf_slice(&header), e);
 }
 
 static RESULT begin_in_folder(struct archive_out *out, const char *name, struct err *e)
@@ -153,11 +145,16 @@ static RESULT begin_in_folder(struct archive_out *out, const char *name, struct 
         return out->fd < 0 ? FAIL(e, ERR_IO, errno, "create %s", out->file) : OK;
 }
 
-/* The entry has all its bytes. In a folder it is a file that ends. */
+/* The entry has all its bytes: in a tar file whole blocks, in a folder a file that ends. */
 static RESULT end_entry(struct archive_out *out, struct err *e)
 {
         CHECK(out->left == 0);
-        if (!out->is_folder || out->fd < 0)
+        if (!out->is_folder) {
+                TRY(write_zeros(out, (size_t)out->padding, e));
+                out->padding = 0;
+                return OK;
+        }
+        if (out->fd < 0)
                 return OK;
         TRY(fs_sync(out->fd, out->file, e));
         close(TAKE_FD(out->fd));
@@ -177,8 +174,8 @@ RESULT archive_out_write(struct archive_out *out, struct slice bytes, struct err
         CHECK(bytes.n <= out->left);
         if (out->is_folder)
                 TRY(fs_write_at(out->fd, out->offset, bytes.p, bytes.n, out->file, e));
-        else if (bytes.n && archive_write_data(out->archive, bytes.p, bytes.n) != (la_ssize_t)bytes.n)
-                return fail_write(out, e);
+        else
+                TRY(write_tar(out, bytes, e));
         out->offset += bytes.n;
         out->left -= bytes.n;
         return OK;
@@ -209,7 +206,6 @@ RESULT archive_out_finish(struct archive_out *out, struct err *e)
         TRY(end_entry(out, e));
         if (out->is_folder)
                 return fs_sync_dir(out->path, e);
-        if (archive_write_close(out->archive) != ARCHIVE_OK)
-                return fail_write(out, e);
+        TRY(write_zeros(out, (size_t)2 * TAR_BLOCK, e));
         return *out->path ? finish_file(out, e) : OK;
 }
