@@ -40,7 +40,7 @@ RESULT job_collect(struct jobs *jobs, int64_t *ret_next_us, struct err *e)
                 if (!result.ok)
                         break;
                 collected_add(&sum, &step);
-                if (!jobs_pause(jobs, step.more ? clock_mono_us() - began_us : 0))
+                if (!jobs_pause_for(jobs, step.more ? clock_mono_us() - began_us : 0))
                         break;
         }
         note_collected(jobs, &sum);
@@ -58,7 +58,7 @@ RESULT jobs_collect(struct jobs *jobs, const struct collect_rules *rules, const 
                 if (!result.ok)
                         break;
                 collected_add(&sum, &step);
-                if (!progress->step(progress->arg, &sum) || !jobs_pause(jobs, 0))
+                if (!progress->step(progress->arg, &sum) || !jobs_pause_for(jobs, 0))
                         break;
         }
         note_collected(jobs, &sum);

@@ -34,7 +34,5 @@ RESULT job_collect(struct jobs *jobs, int64_t *ret_next_us, struct err *e);
 RESULT job_scrub(struct jobs *jobs, int64_t *ret_next_us, struct err *e);
 RESULT job_copy(struct jobs *jobs, int64_t *ret_next_us, struct err *e);
 
-/* Between two steps: waits for `us`, and longer while requests wait. false: the daemon ends. */
-bool jobs_pause(struct jobs *jobs, int64_t us);
 /* Has one of the others come due? Then a long job gives way. */
 bool jobs_others_due(struct jobs *jobs, enum job_id self);

@@ -42,7 +42,7 @@ static void wait_for(struct jobs *jobs, int64_t us)
                 wait_until(jobs, until_us);
 }
 
-bool jobs_pause(struct jobs *jobs, int64_t us)
+bool jobs_pause_for(struct jobs *jobs, int64_t us)
 {
         bool ending;
 

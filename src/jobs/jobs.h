@@ -59,3 +59,5 @@ struct jobs_progress {
 };
 RESULT jobs_collect(struct jobs *jobs, const struct collect_rules *rules, const struct jobs_progress *progress,
                     struct collected *ret_sum, struct err *e);
+/* For whoever works in steps on the registry: waits, and longer while requests wait. false: the daemon ends. */
+bool jobs_pause_for(struct jobs *jobs, int64_t us);

@@ -15,3 +15,6 @@ RESULT line_progress(struct operation *op, const char *what, uint64_t done, uint
 
 RESULT operation_status(struct operation *op, struct err *e);
 RESULT operation_gc(struct operation *op, struct err *e);
+RESULT operation_rm(struct operation *op, struct err *e);
+RESULT operation_du(struct operation *op, struct err *e);
+RESULT operation_ls(struct operation *op, struct err *e);

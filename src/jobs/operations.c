@@ -10,6 +10,9 @@ static const struct {
 } table[] = {
         { "status", operation_status },
         { "gc", operation_gc },
+        { "rm", operation_rm },
+        { "du", operation_du },
+        { "ls", operation_ls },
 };
 
 RESULT operation_run(struct operation *op, struct err *e)

@@ -25,7 +25,7 @@ static bool pace(void *arg, uint64_t bytes)
 
         scrub->turn_bytes += bytes;
         due_us = (int64_t)((double)scrub->turn_bytes / (double)scrub->settings.scrub_rate_bytes * SECOND_US);
-        return jobs_pause(scrub->jobs, MAX(scrub->jobs->turn_us + due_us - clock_mono_us(), (int64_t)0));
+        return jobs_pause_for(scrub->jobs, MAX(scrub->jobs->turn_us + due_us - clock_mono_us(), (int64_t)0));
 }
 
 static void note_found(struct jobs *jobs, const struct scrub_found *found)

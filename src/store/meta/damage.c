@@ -145,6 +145,7 @@ RESULT meta_totals(struct meta *m, struct meta_totals *ret_totals, struct err *e
                 .tags = (uint64_t)rows_i64(&rows, 2),
                 .blobs = (uint64_t)rows_i64(&rows, 3),
                 .blob_bytes = (uint64_t)rows_i64(&rows, 4),
+                .manifest_bytes = (uint64_t)rows_i64(&rows, 5),
         };
         return OK;
 }

@@ -45,6 +45,7 @@ RESULT meta_manifest_next(struct meta *m, int64_t last_id, struct arena *arena, 
 struct meta_totals {
         uint64_t repositories, manifests, tags, blobs;
         uint64_t blob_bytes;            /* each content once */
+        uint64_t manifest_bytes;
 };
 /* Reads much: seconds with millions of rows. */
 RESULT meta_totals(struct meta *m, struct meta_totals *ret_totals, struct err *e);

@@ -86,6 +86,7 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         X(MANIFEST_PAYLOADS, "SELECT digest, payload FROM manifests WHERE id > $1 ORDER BY id") \
         X(MANIFEST_SUBJECT, "SELECT subject FROM manifests WHERE id = $1") \
         X(MANIFEST_IS_CHILD, "SELECT 1 FROM manifest_references WHERE child_id = $1 LIMIT 1") \
+        X(MANIFEST_AFTER, "SELECT id, digest, size FROM manifests WHERE repository_id = $1 AND digest > $2 ORDER BY digest LIMIT 1") \
         X(MANIFEST_ANY, "SELECT 1 FROM manifests WHERE repository_id = $1 LIMIT 1") \
         X(MANIFEST_REMOVE, "DELETE FROM manifests WHERE id = $1") \
         X(MANIFEST_REMOVE_BLOBS, "DELETE FROM manifest_blobs WHERE manifest_id = $1") \
@@ -109,6 +110,8 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
                    "ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, " \
                    "updated_us = excluded.updated_us") \
         X(TAG_REMOVE, "DELETE FROM tags WHERE repository_id = $1 AND name = $2") \
+        X(TAGGED, "SELECT m.id, m.digest, m.subject FROM tags t JOIN manifests m ON m.id = t.manifest_id " \
+                  "WHERE t.repository_id = $1 AND t.name = $2") \
         X(TAG_OF_MANIFEST, "SELECT 1 FROM tags WHERE manifest_id = $1 LIMIT 1") \
         X(TAG_PAGE, "SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3") \
         X(TAGS_OF_MANIFEST, "SELECT name FROM tags WHERE manifest_id = $1") \
@@ -151,7 +154,17 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         X(WAITING_OBJECTS, "SELECT count(*), min(since_us), sum(size) FROM object_trash") \
         X(WAITING_UPLOADS, "SELECT count(*), min(updated_us), sum(received) FROM uploads") \
         X(TOTALS, "SELECT (SELECT count(*) FROM repositories WHERE has_manifests = 1), (SELECT count(*) FROM manifests), " \
-                  "(SELECT count(*) FROM tags), (SELECT count(*) FROM blobs), (SELECT COALESCE(sum(size), 0) FROM blobs)") \
+                  "(SELECT count(*) FROM tags), (SELECT count(*) FROM blobs), (SELECT COALESCE(sum(size), 0) FROM blobs), " \
+                  "(SELECT COALESCE(sum(size), 0) FROM manifests)") \
+        X(USAGE, "SELECT r.name, (SELECT count(*) FROM tags t WHERE t.repository_id = r.id), COALESCE(m.count, 0), " \
+                 "COALESCE(m.bytes, 0), COALESCE(l.count, 0), COALESCE(l.bytes, 0), COALESCE(l.own, 0) FROM repositories r " \
+                 "LEFT JOIN (SELECT repository_id, count(*) AS count, sum(size) AS bytes FROM manifests GROUP BY repository_id) m " \
+                 "ON m.repository_id = r.id " \
+                 "LEFT JOIN (SELECT k.repository_id, count(*) AS count, sum(b.size) AS bytes, " \
+                 "sum(CASE WHEN EXISTS (SELECT 1 FROM repository_blobs o WHERE o.blob_id = k.blob_id " \
+                 "AND o.repository_id <> k.repository_id) THEN 0 ELSE b.size END) AS own " \
+                 "FROM repository_blobs k JOIN blobs b ON b.id = k.blob_id GROUP BY k.repository_id) l " \
+                 "ON l.repository_id = r.id WHERE m.count > 0 OR l.count > 0 ORDER BY r.name") \
         X(DAMAGED, "SELECT b.digest, b.size, b.damaged_us, b.damage, (SELECT r.name FROM repository_blobs l " \
                    "JOIN repositories r ON r.id = l.repository_id WHERE l.blob_id = b.id LIMIT 1) " \
                    "FROM blobs b WHERE b.damaged_us IS NOT NULL ORDER BY b.id")
