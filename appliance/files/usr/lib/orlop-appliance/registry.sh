@@ -57,20 +57,20 @@ ready() {
                 *unhealthy | exited* | dead* | '') return 1 ;;
                 esac
                 docker exec "$1" /usr/bin/orlop health >/dev/null 2>&1 && return 0
-                sleep 1
-                waited=$((waited + 1))
+                sleep 2
+                waited=$((waited + 2))
         done
         return 1
 }
 
-# The names that the certificate must hold, as the registry's configuration file.
+# The names that the certificate must hold, as the registry's configuration file: one a line.
 configuration() {
         echo '# Written by the appliance: the names and addresses of this machine, for the certificate.'
         echo '[network]'
-        echo "name = $({
+        {
                 hostname
                 addresses | awk '{ print $2 }' | sort -u
-        } | head -n 32 | paste -sd, -)"
+        } | awk 'NR == 1 { print "name = " $1 } NR > 1 && NR <= 32 { print "        " $1 }'
 }
 
 # Writes the configuration where it changed, and has the registry read it.
