@@ -4,23 +4,19 @@
 #include "base/clock.h"
 #include "base/rules.h"
 
-#include <stdio.h>
-
 struct held {
         int64_t blob, repository;
         bool old;                       /* more than half of the grace is over; see put_off() */
 };
 
-static struct result fail_blob(struct db *db, struct slice repository, const struct digest *digest, struct err *e)
+static struct result fail_blob(struct slice repository, const struct digest *digest, struct err *e)
 {
-        char what[DIGEST_TEXT_MAX + 8];
-
-        snprintf(what, sizeof what, "blob %s", digest_format(digest).s);
-        return fail_unknown(db, repository, ERR_BLOB_UNKNOWN, what, e);
+        return FAIL(e, ERR_BLOB_UNKNOWN, 0, "repository %.*s has no blob %s", SLICE_ARG(repository), digest_format(digest).s);
 }
 
 /* --- Reads ------------------------------------------------------------------------------------------------------------ */
 
+/* Before each push clients ask for blobs that are not there: one query tells whether it is the repository or the blob. */
 static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, struct meta_blob *blob, struct held *ret_held,
                         struct err *e)
 {
@@ -30,10 +26,10 @@ static RESULT read_blob(struct meta *m, struct db *db, struct slice repository, 
 
         TRY(db_query(db, SQL_BLOB_GET, VALUES(V_T(repository), V_D(&blob->digest)), &rows, e));
         TRY(rows_next(&rows, &found, e));
-        if (!found) {
-                rows_end(&rows);
-                return fail_blob(db, repository, &blob->digest, e);
-        }
+        if (!found)
+                return fail_name(repository, e);
+        if (rows_is_null(&rows, 3))
+                return fail_blob(repository, &blob->digest, e);
         blob->size = (uint64_t)rows_i64(&rows, 1);
         id = rows_bytes(&rows, 2);
         blob->in_database = !id.p;
@@ -177,7 +173,7 @@ static RESULT unlink_blob(struct tx *tx, void *arg, struct err *e)
         TRY(repository_find(tx->db, what->from, &repository, e));
         TRY(db_find(tx->db, SQL_LINK_FIND_EVEN_DAMAGED, VALUES(V_I(repository.id), V_D(what->digest)), &found, &blob, e));
         if (!found)
-                return fail_blob(tx->db, what->from, what->digest, e);
+                return fail_blob(what->from, what->digest, e);
         TRY(db_find(tx->db, SQL_BLOB_IN_USE, VALUES(V_I(blob), V_I(repository.id)), &found, &ignored, e));
         if (found)
                 return FAIL(e, ERR_DENIED, 0, "a manifest of this repository names blob %s: delete the manifest first",

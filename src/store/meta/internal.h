@@ -22,6 +22,7 @@ struct repository {
 /* ERR_NAME_UNKNOWN */
 RESULT repository_find(struct db *db, struct slice name, struct repository *ret_repository, struct err *e);
 RESULT repository_find_or_add(struct tx *tx, struct slice name, struct repository *ret_repository, struct err *e);
+struct result fail_name(struct slice name, struct err *e);
 /* The error of something that was not found: the repository itself is not there, or `code`. */
 struct result fail_unknown(struct db *db, struct slice repository, enum err_code code, const char *what, struct err *e);
 

@@ -181,7 +181,7 @@ static RESULT find(struct db *db, struct slice name, bool *ret_found, struct rep
         return OK;
 }
 
-static struct result fail_name(struct slice name, struct err *e)
+struct result fail_name(struct slice name, struct err *e)
 {
         return FAIL(e, ERR_NAME_UNKNOWN, 0, "there is no repository %.*s", SLICE_ARG(name));
 }

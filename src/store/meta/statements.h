@@ -44,8 +44,8 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         X(BLOB_FIND, "SELECT id, damaged_us, upload_id, size FROM blobs WHERE digest = $1") \
         X(BLOB_ADD, "INSERT INTO blobs (digest, size, upload_id, content, created_us) VALUES ($1, $2, $3, $4, $5) RETURNING id") \
         X(BLOB_GET, "SELECT b.id, b.size, b.upload_id, l.repository_id, l.since_us, b.damage FROM repositories r " \
-                    "JOIN blobs b ON b.digest = $2 " \
-                    "JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = r.id WHERE r.name = $1") \
+                    "LEFT JOIN blobs b ON b.digest = $2 " \
+                    "LEFT JOIN repository_blobs l ON l.blob_id = b.id AND l.repository_id = r.id WHERE r.name = $1") \
         X(BLOB_CONTENTS, "SELECT digest, content FROM blobs WHERE id > $1 AND content IS NOT NULL ORDER BY id") \
         X(OBJECTS, "SELECT digest, upload_id, size FROM blobs WHERE id > $1 AND upload_id IS NOT NULL ORDER BY id") \
         X(BLOB_CONTENT, "SELECT content FROM blobs WHERE id = $1 AND digest = $2") \
