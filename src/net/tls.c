@@ -172,7 +172,9 @@ static void configure(SSL_CTX *context, struct tls *tls)
         static const unsigned char id[] = "orlop";
 
         SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-        SSL_CTX_set_cipher_list(context, "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2");
+        /* AES-128 first: it is strong enough for everybody and costs a quarter less. */
+        SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+        SSL_CTX_set_cipher_list(context, "ECDHE+AES128+AESGCM:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2");
         /* HTTP tells itself where a message ends, so an end without close_notify is just an end. */
         SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF |
                                              SSL_OP_PRIORITIZE_CHACHA | SSL_OP_CIPHER_SERVER_PREFERENCE);
