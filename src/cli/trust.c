@@ -98,16 +98,16 @@ static void put_podman(struct buf *b, const char *a)
                       "printf '%%s\\n' \"$ca\" >'/etc/containers/certs.d/%s/ca.crt'\n\n", a, a);
 }
 
+/* `ca` belongs to the server: containerd asks it in any case, and a [host] beside it would be asked first and then again. */
 static void put_containerd(struct buf *b, const char *a)
 {
         buf_printf(b, "# containerd: nerdctl, `ctr images pull --hosts-dir /etc/containerd/certs.d`, and Kubernetes nodes.\n"
                       "mkdir -p '/etc/containerd/certs.d/%s'\n"
                       "printf '%%s\\n' \"$ca\" >'/etc/containerd/certs.d/%s/ca.crt'\n"
                       "cat >'/etc/containerd/certs.d/%s/hosts.toml' <<'END'\n"
-                      "server = \"https://%s\"\n\n"
-                      "[host.\"https://%s\"]\n"
-                      "  ca = \"/etc/containerd/certs.d/%s/ca.crt\"\n"
-                      "END\n", a, a, a, a, a, a);
+                      "server = \"https://%s\"\n"
+                      "ca = \"/etc/containerd/certs.d/%s/ca.crt\"\n"
+                      "END\n", a, a, a, a, a);
         buf_put(b, S("# Kubernetes nodes read it if /etc/containerd/config.toml says so; restart containerd after this change.\n"
                      "#   containerd 1.x:  [plugins.\"io.containerd.grpc.v1.cri\".registry]\n"
                      "#   containerd 2.x:  [plugins.\"io.containerd.cri.v1.images\".registry]\n"
