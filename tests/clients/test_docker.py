@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 
-from support.clients import HOST, ClientTest, CommandFailed, Service, run, trust
+from support.clients import HOST, ClientTest, CommandFailed, Service, run
 from support.image import Layout, large_layer, root_layers
 from support.registry import DOCKER_MANIFEST, OCI_MANIFEST
 
@@ -18,7 +18,6 @@ class DockerTest(ClientTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        trust(f'/etc/docker/certs.d/{HOST}')
         state = cls.folder / 'docker'
         state.mkdir()
         cls.socket = f'unix://{state}/socket'

@@ -131,7 +131,9 @@ class TlsTest(DaemonTest):
         stop = threading.Event()
 
         def breaker():
-            while not stop.is_set():
+            for _ in range(500):
+                if stop.is_set():
+                    return
                 with socket.create_connection((self.orlop.address, self.orlop.port)) as sock:
                     sock.sendall(b'\x16\x03\x01\x00\x05hello')
         threads = [threading.Thread(target=breaker) for _ in range(4)]
