@@ -12,6 +12,7 @@ struct export_part {
         uint64_t size;
         uint32_t repository;            /* that has it: an index in exporting.repositories */
         bool is_manifest, is_foreign;
+        bool visited;                   /* of a manifest: what belongs to it is in the list, too */
 };
 
 struct exporting {

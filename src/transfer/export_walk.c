@@ -1,4 +1,5 @@
-/* From the names to all that belongs to them: manifests, what they name, what refers to them. */
+/* From the names to all that belongs to them: manifests, what they name, what refers to them. The list of parts is the list of
+ * what is still to be looked at. */
 #include "oci/manifest.h"
 #include "oci/reference.h"
 #include "transfer/export_internal.h"
@@ -7,7 +8,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-enum { MANIFEST_ARENA_BYTES = 64 * 1024 * 1024, PAGE_BYTES_MAX = 32 * 1024 * 1024, DEPTH_MAX = 16, SAVED_NAME_MAX = 512 };
+enum { MANIFEST_ARENA_BYTES = 64 * 1024 * 1024, PAGE_BYTES_MAX = 32 * 1024 * 1024 };
 
 /* --- Parts ------------------------------------------------------------------------------------------------------------ */
 
@@ -53,8 +54,12 @@ static RESULT add_part(struct exporting *ex, const struct export_part *part, boo
                 TRY(grow(ex, e));
         at = slot_of(ex, &part->digest);
         *ret_new = ex->slots[at] == 0;
-        if (!*ret_new)
+        if (!*ret_new) {
+                struct export_part *there = &ex->parts[ex->slots[at] - 1];
+
+                there->is_manifest = there->is_manifest || part->is_manifest;   /* one digest may be both */
                 return OK;
+        }
         if (ex->part_count == EXPORT_BLOBS_MAX)
                 return FAIL(e, ERR_LIMIT, 0, "these images have more than %d blobs: export them in several files", EXPORT_BLOBS_MAX);
         ex->parts[ex->part_count++] = *part;
@@ -88,86 +93,41 @@ static RESULT keep(struct exporting *ex, struct slice text, struct slice *ret_co
 
 /* --- Manifests -------------------------------------------------------------------------------------------------------- */
 
-struct step {
-        uint32_t repository;
-        unsigned depth;
-};
-
-static struct slice repository_of(const struct exporting *ex, struct step step)
-{
-        return ex->repositories[step.repository];
-}
-
-static RESULT walk_digest(struct exporting *ex, struct step step, const struct digest *digest, struct err *e);
-
-static RESULT walk_parts(struct exporting *ex, struct step step, const struct manifest *manifest, struct err *e)
+static RESULT add_descriptors(struct exporting *ex, uint32_t repository, const struct manifest *manifest, struct err *e)
 {
         for (size_t i = 0; i < manifest->descriptor_count; i++) {
                 const struct descriptor *d = &manifest->descriptors[i];
-                struct export_part part = { .digest = d->digest, .size = d->size, .repository = step.repository,
-                                            .is_foreign = d->is_foreign };
+                struct export_part part = { .digest = d->digest, .size = d->size, .repository = repository,
+                                            .is_manifest = d->is_manifest, .is_foreign = d->is_foreign };
                 bool ignored;
 
-                if (d->is_manifest)
-                        TRY(walk_digest(ex, step, &d->digest, e));
-                else
-                        TRY(add_part(ex, &part, &ignored, e));
+                TRY(add_part(ex, &part, &ignored, e));
         }
         return OK;
 }
 
-static RESULT walk_referrers(struct exporting *ex, struct step step, const struct digest *digest, struct err *e);
-
-/* A manifest that was read. */
-static RESULT walk_manifest(struct exporting *ex, struct step step, const struct remote_manifest *info, struct slice body, struct err *e)
+/* A referrer that is not in the archive for another reason is an entry without a name. */
+static RESULT add_referrer(struct exporting *ex, uint32_t repository, const struct referrer *referrer, struct err *e)
 {
-        _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
-        struct export_part part = { .digest = info->digest, .size = body.n, .repository = step.repository, .is_manifest = true };
-        struct manifest manifest;
+        struct export_part part = { .digest = referrer->digest, .size = referrer->size, .repository = repository, .is_manifest = true };
+        struct layout_image entry = { .digest = referrer->digest, .size = referrer->size, .name = S("") };
         bool is_new;
 
-        if (step.depth++ > DEPTH_MAX)
-                return FAIL(e, ERR_LIMIT, 0, "the image's indexes and referrers are nested more than %d deep", DEPTH_MAX);
         TRY(add_part(ex, &part, &is_new, e));
         if (!is_new)
                 return OK;
-        TRY(manifest_parse(slice_from(info->media_type), body, &arena, &manifest, e));
-        TRY(walk_parts(ex, step, &manifest, e));
-        return ex->export->without_referrers ? OK : walk_referrers(ex, step, &info->digest, e);
-}
-
-static RESULT walk_digest(struct exporting *ex, struct step step, const struct digest *digest, struct err *e)
-{
-        _cleanup_(buf_fini) struct buf body = BUF_INIT(ex->export->manifest_bytes_max);
-        struct digest_text text = digest_format(digest);
-        struct remote_manifest info;
-
-        TRY(remote_manifest_get(ex->client, repository_of(ex, step), slice_from(text.s), &body, &info, e));
-        return walk_manifest(ex, step, &info, buf_slice(&body), e);
-}
-
-/* --- Referrers -------------------------------------------------------------------------------------------------------- */
-
-static RESULT walk_referrer(struct exporting *ex, struct step step, const struct referrer *referrer, struct err *e)
-{
-        struct layout_image entry = { .digest = referrer->digest, .size = referrer->size, .name = S("") };
-        size_t before = ex->part_count;
-
-        TRY(walk_digest(ex, step, &referrer->digest, e));
-        if (ex->part_count == before)
-                return OK;      /* it is in the archive already */
         TRY(keep(ex, referrer->media_type, &entry.media_type, e));
         ex->report.referrers++;
         return add_entry(ex, &entry, e);
 }
 
-static RESULT walk_referrers(struct exporting *ex, struct step step, const struct digest *digest, struct err *e)
+static RESULT add_referrers(struct exporting *ex, uint32_t repository, const struct digest *digest, struct err *e)
 {
         _cleanup_(buf_fini) struct buf body = BUF_INIT(PAGE_BYTES_MAX);
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
         struct remote_place next;
 
-        snprintf(next.target, sizeof next.target, "/v2/%.*s/referrers/%s", SLICE_ARG(repository_of(ex, step)),
+        snprintf(next.target, sizeof next.target, "/v2/%.*s/referrers/%s", SLICE_ARG(ex->repositories[repository]),
                  digest_format(digest).s);
         while (*next.target) {
                 char path[CLIENT_TARGET_MAX];
@@ -180,8 +140,42 @@ static RESULT walk_referrers(struct exporting *ex, struct step step, const struc
                 TRY(remote_page(ex->client, path, &body, &next, e));
                 TRY(index_referrers_parse(buf_slice(&body), &arena, &referrers, &count, e));
                 for (size_t i = 0; i < count; i++)
-                        TRY(walk_referrer(ex, step, &referrers[i], e));
+                        TRY(add_referrer(ex, repository, &referrers[i], e));
         }
+        return OK;
+}
+
+static RESULT visit(struct exporting *ex, const struct export_part *part, struct err *e)
+{
+        _cleanup_(buf_fini) struct buf body = BUF_INIT(ex->export->manifest_bytes_max);
+        _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
+        struct digest_text text = digest_format(&part->digest);
+        struct remote_manifest info;
+        struct manifest manifest;
+
+        TRY(remote_manifest_get(ex->client, ex->repositories[part->repository], slice_from(text.s), &body, &info, e));
+        TRY(manifest_parse(slice_from(info.media_type), buf_slice(&body), &arena, &manifest, e));
+        TRY(add_descriptors(ex, part->repository, &manifest, e));
+        return ex->export->without_referrers ? OK : add_referrers(ex, part->repository, &part->digest, e);
+}
+
+/* The list grows meanwhile, and what was a blob may turn out to be a manifest, too: until nothing is left. */
+static RESULT visit_all(struct exporting *ex, struct err *e)
+{
+        size_t visited;
+
+        do {
+                visited = 0;
+                for (size_t i = 0; i < ex->part_count; i++) {
+                        struct export_part part = ex->parts[i];
+
+                        if (!part.is_manifest || part.visited)
+                                continue;
+                        ex->parts[i].visited = true;
+                        TRY(visit(ex, &part, e));
+                        visited++;
+                }
+        } while (visited);
         return OK;
 }
 
@@ -202,13 +196,14 @@ static RESULT add_saved(struct exporting *ex, struct slice manifest, struct slic
 static RESULT walk_image(struct exporting *ex, uint32_t repository, struct slice tag, bool is_digest, struct err *e)
 {
         _cleanup_(buf_fini) struct buf body = BUF_INIT(ex->export->manifest_bytes_max);
-        struct step step = { .repository = repository };
+        struct export_part part = { .repository = repository, .is_manifest = true };
         struct layout_image entry = { .name = S("") };
         struct remote_manifest info;
+        bool ignored;
 
         TRY(remote_manifest_get(ex->client, ex->repositories[repository], tag, &body, &info, e));
-        entry.digest = info.digest;
-        entry.size = body.n;
+        entry.digest = part.digest = info.digest;
+        entry.size = part.size = body.n;
         TRY(keep(ex, slice_from(info.media_type), &entry.media_type, e));
         entry.name = arena_printf(&ex->arena, "%.*s%c%.*s", SLICE_ARG(ex->repositories[repository]), is_digest ? '@' : ':', SLICE_ARG(tag));
         if (!entry.name.p)
@@ -217,7 +212,7 @@ static RESULT walk_image(struct exporting *ex, uint32_t repository, struct slice
         if (!is_digest)
                 TRY(add_saved(ex, buf_slice(&body), entry.name, e));
         ex->report.images++;
-        return walk_manifest(ex, step, &info, buf_slice(&body), e);
+        return add_part(ex, &part, &ignored, e);
 }
 
 static RESULT walk_page_of_tags(struct exporting *ex, uint32_t repository, struct slice body, struct err *e)
@@ -295,5 +290,7 @@ RESULT export_walk(struct exporting *ex, struct err *e)
                 return FAIL(e, ERR_NOMEM, ENOMEM, "no memory for the list of repositories");
         for (size_t i = 0; i < ex->export->name_count; i++)
                 TRY(walk_name(ex, slice_from(ex->export->names[i]), e));
-        return ex->report.images ? OK : FAIL(e, ERR_NOT_FOUND, 0, "there is no image under %s", ex->export->names[0]);
+        if (!ex->report.images)
+                return FAIL(e, ERR_NOT_FOUND, 0, "there is no image under %s", ex->export->names[0]);
+        return visit_all(ex, e);
 }

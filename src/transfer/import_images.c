@@ -4,7 +4,9 @@
 #include "oci/reference.h"
 #include "transfer/import_internal.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MANIFEST_ARENA_BYTES = 64 * 1024 * 1024, CONFIG_BYTES_MAX = 4 * 1024 * 1024, LINKS_MAX = 8 };
 
@@ -78,50 +80,116 @@ static RESULT link_blob(struct importing *im, struct slice repository, const str
         return is_foreign ? OK : lacks("blob", digest, e);
 }
 
-static RESULT put_tree(struct importing *im, struct slice repository, const struct digest *digest, struct slice media_type,
-                       unsigned depth, struct err *e);
+/* What is still to be stored: a manifest waits below those that it names until they are there. */
+struct waiting {
+        struct digest digest;
+        struct slice media_type;        /* one of those that manifest_parse() knows */
+        unsigned depth;
+        bool opened;                    /* what it names lies above it */
+};
+struct stack {
+        struct waiting *items;          /* owned */
+        size_t count, room;
+};
 
-static RESULT put_parts(struct importing *im, struct slice repository, struct slice media_type, struct slice body, unsigned depth,
-                        struct err *e)
+static void stack_fini(struct stack *stack)
+{
+        free(stack->items);
+}
+
+static RESULT known_type(struct slice type, struct slice *ret_known, struct err *e)
+{
+        static const char *const types[] = { MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_MANIFEST, MEDIA_TYPE_DOCKER_LIST };
+
+        for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+                *ret_known = slice_from(types[i]);
+                if (slice_eq(type, *ret_known))
+                        return OK;
+        }
+        return FAIL(e, ERR_INVALID, 0, "the archive holds a manifest of the type \"%.*s\", which is not supported",
+                    SLICE_ARG(slice_head(type, MEDIA_TYPE_MAX)));
+}
+
+static RESULT push(struct stack *stack, const struct digest *digest, struct slice media_type, unsigned depth, struct err *e)
+{
+        struct waiting waiting = { .digest = *digest, .depth = depth };
+
+        TRY(known_type(media_type, &waiting.media_type, e));
+        if (depth > IMPORT_DEPTH_MAX)
+                return FAIL(e, ERR_LIMIT, 0, "the image's indexes are nested more than %d deep", IMPORT_DEPTH_MAX);
+        if (stack->count == stack->room) {
+                size_t room = stack->room ? 2 * stack->room : 16;
+                struct waiting *items = reallocarray(stack->items, room, sizeof *items);
+
+                if (!items)
+                        return FAIL(e, ERR_NOMEM, ENOMEM, "no memory for an image's manifests");
+                stack->items = items;
+                stack->room = room;
+        }
+        stack->items[stack->count++] = waiting;
+        return OK;
+}
+
+/* Links the blobs that the manifest names, and puts the manifests that it names on the stack. */
+static RESULT open_manifest(struct importing *im, struct slice repository, struct stack *stack, const struct waiting *waiting,
+                            struct slice body, struct err *e)
 {
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
         struct manifest manifest;
 
-        if (depth > IMPORT_DEPTH_MAX)
-                return FAIL(e, ERR_LIMIT, 0, "the image's indexes are nested more than %d deep", IMPORT_DEPTH_MAX);
-        TRY(manifest_parse(media_type, body, &arena, &manifest, e));
+        TRY(manifest_parse(waiting->media_type, body, &arena, &manifest, e));
         for (size_t i = 0; i < manifest.descriptor_count; i++) {
                 const struct descriptor *d = &manifest.descriptors[i];
 
                 if (d->is_manifest)
-                        TRY(put_tree(im, repository, &d->digest, d->media_type, depth + 1, e));
+                        TRY(push(stack, &d->digest, d->media_type, waiting->depth + 1, e));
                 else
                         TRY(link_blob(im, repository, &d->digest, d->is_foreign, e));
         }
         return OK;
 }
 
-/* A manifest by its digest, after all that it names. What is there already is complete. */
-static RESULT put_tree(struct importing *im, struct slice repository, const struct digest *digest, struct slice media_type,
-                       unsigned depth, struct err *e)
+/* The topmost: what is there already is complete; what was opened has all that it names by now. */
+static RESULT put_top(struct importing *im, struct slice repository, struct stack *stack, struct err *e)
 {
         _cleanup_(buf_fini) struct buf body = BUF_INIT(im->import->manifest_bytes_max);
-        struct digest_text text = digest_format(digest);
+        size_t at = stack->count - 1;
+        struct waiting top = stack->items[at];
+        struct digest_text text = digest_format(&top.digest);
         bool has;
 
-        TRY(remote_manifest_has(im->client, repository, digest, &has, e));
-        if (has)
+        TRY(remote_manifest_has(im->client, repository, &top.digest, &has, e));
+        if (has) {
+                stack->count = at;
                 return OK;
-        TRY(load(im, digest, &body, e));
-        TRY(put_parts(im, repository, media_type, buf_slice(&body), depth, e));
-        return remote_manifest_put(im->client, repository, slice_from(text.s), media_type, buf_slice(&body), e);
+        }
+        TRY(load(im, &top.digest, &body, e));
+        if (!top.opened) {
+                stack->items[at].opened = true;
+                TRY(open_manifest(im, repository, stack, &top, buf_slice(&body), e));
+                if (stack->count > at + 1)
+                        return OK;
+        }
+        stack->count = at;
+        return remote_manifest_put(im->client, repository, slice_from(text.s), top.media_type, buf_slice(&body), e);
+}
+
+/* A manifest by its digest, after all that it names. */
+static RESULT put_tree(struct importing *im, struct slice repository, const struct digest *digest, struct slice media_type, struct err *e)
+{
+        _cleanup_(stack_fini) struct stack stack = { .items = NULL };
+
+        TRY(push(&stack, digest, media_type, 0, e));
+        while (stack.count)
+                TRY(put_top(im, repository, &stack, e));
+        return OK;
 }
 
 static RESULT put_image(struct importing *im, const struct place *place, const struct layout_image *image, struct err *e)
 {
         _cleanup_(buf_fini) struct buf body = BUF_INIT(im->import->manifest_bytes_max);
 
-        TRY(put_tree(im, place->repository, &image->digest, image->media_type, 0, e));
+        TRY(put_tree(im, place->repository, &image->digest, image->media_type, e));
         if (place->tag.n) {
                 TRY(load(im, &image->digest, &body, e));
                 TRY(remote_manifest_put(im->client, place->repository, place->tag, image->media_type, buf_slice(&body), e));
@@ -235,7 +303,7 @@ static RESULT try_referrer(struct importing *im, struct index *index, struct ref
                 TRY(remote_manifest_has(im->client, index->repositories[i], &referring->subject, &has, e));
                 if (!has)
                         continue;
-                TRY(put_tree(im, index->repositories[i], &referring->image->digest, referring->image->media_type, 0, e));
+                TRY(put_tree(im, index->repositories[i], &referring->image->digest, referring->image->media_type, e));
                 im->report.referrers += !referring->done;
                 referring->done = true;
         }

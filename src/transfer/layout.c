@@ -272,8 +272,10 @@ struct layout_name layout_split_name(struct slice name, bool tag_alone)
         const char *slash, *colon;
 
         name = without_host(name);
-        slash = name.n ? memrchr(name.p, '/', name.n) : NULL;
-        colon = name.n ? memrchr(name.p, ':', name.n) : NULL;
+        if (!name.p)
+                name = S("");
+        slash = memrchr(name.p, '/', name.n);
+        colon = memrchr(name.p, ':', name.n);
         if (colon && (!slash || colon > slash))
                 return (struct layout_name){ slice_head(name, (size_t)(colon - name.p)),
                                              slice_skip(name, (size_t)(colon - name.p) + 1) };

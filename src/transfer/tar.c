@@ -198,20 +198,27 @@ void tar_apply(struct tar_extension *extension, struct tar_header *header)
 
 /* --- Writing ---------------------------------------------------------------------------------------------------------- */
 
+/* What does not fit is cut. */
+static void put_field(unsigned char *field, size_t n, struct slice text)
+{
+        text = slice_head(text, n);
+        memcpy(field, text.p, text.n);
+}
+
 static void put_header(struct buf *b, const char *name, uint64_t size, char type)
 {
         unsigned char block[TAR_BLOCK] = { 0 };
         unsigned sum = 0;
 
-        memcpy(block + NAME, name, MIN(strlen(name), (size_t)NAME_BYTES));
-        memcpy(block + MODE, "0000644", 8);
-        memcpy(block + OWNER, "0000000", 8);
-        memcpy(block + GROUP, "0000000", 8);
+        put_field(block + NAME, NAME_BYTES, slice_from(name));
+        put_field(block + MODE, OWNER - MODE, S("0000644"));
+        put_field(block + OWNER, GROUP - OWNER, S("0000000"));
+        put_field(block + GROUP, SIZE - GROUP, S("0000000"));
         snprintf((char *)block + SIZE, SIZE_BYTES, "%011llo", (unsigned long long)MIN(size, OCTAL_SIZE_MAX));
-        memcpy(block + TIME, "00000000000", 12);
+        put_field(block + TIME, CHECKSUM - TIME, S("00000000000"));
         memset(block + CHECKSUM, ' ', CHECKSUM_BYTES);
         block[TYPE] = (unsigned char)type;
-        memcpy(block + MAGIC, "ustar\0" "00", 8);
+        put_field(block + MAGIC, 8, S("ustar\0" "00"));
         for (size_t i = 0; i < TAR_BLOCK; i++)
                 sum += block[i];
         snprintf((char *)block + CHECKSUM, CHECKSUM_BYTES, "%06o", sum);
