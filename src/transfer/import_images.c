@@ -99,7 +99,8 @@ static void stack_fini(struct stack *stack)
 
 static RESULT known_type(struct slice type, struct slice *ret_known, struct err *e)
 {
-        static const char *const types[] = { MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_MANIFEST, MEDIA_TYPE_DOCKER_LIST };
+        static const char *const types[] = { MEDIA_TYPE_OCI_MANIFEST, MEDIA_TYPE_OCI_INDEX, MEDIA_TYPE_DOCKER_MANIFEST,
+                                             MEDIA_TYPE_DOCKER_LIST };
 
         for (size_t i = 0; i < ARRAY_LEN(types); i++) {
                 *ret_known = slice_from(types[i]);
