@@ -280,17 +280,87 @@ static bool is_nameless(struct importing *im, const struct layout_image *image, 
         return true;
 }
 
+/* --- Indexes of which the archive holds a part ------------------------------------------------------------------------- */
+
+struct present {
+        size_t missing, images;
+        struct layout_image image;      /* the last of them; its media type lives in the arena */
+};
+
+/* Signed statements about the images of an index stand in it like images. */
+static bool is_statement(const struct manifest *manifest)
+{
+        for (size_t i = 0; i < manifest->descriptor_count; i++)
+                if (slice_starts(manifest->descriptors[i].media_type, S("application/vnd.in-toto+json")))
+                        return true;
+        return false;
+}
+
+static RESULT look_at_child(struct importing *im, const struct descriptor *child, struct present *present, struct err *e)
+{
+        _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
+        _cleanup_(buf_fini) struct buf body = BUF_INIT(im->import->manifest_bytes_max);
+        struct manifest manifest;
+
+        if (!remote_blob_get(im->client, im->source, &child->digest, &body, e).ok) {
+                present->missing++;
+                return e->code == ERR_NOT_FOUND ? OK : FAILED;
+        }
+        TRY(manifest_parse(child->media_type, buf_slice(&body), &arena, &manifest, e));
+        if (is_statement(&manifest))
+                return OK;
+        present->images++;
+        present->image.digest = child->digest;
+        present->image.size = child->size;
+        return known_type(manifest.media_type, &present->image.media_type, e);
+}
+
+static RESULT look_at_index(struct importing *im, const struct layout_image *image, struct present *present, struct err *e)
+{
+        _cleanup_(arena_fini) struct arena arena = ARENA_INIT(MANIFEST_ARENA_BYTES);
+        _cleanup_(buf_fini) struct buf body = BUF_INIT(im->import->manifest_bytes_max);
+        struct manifest manifest;
+
+        TRY(load(im, &image->digest, &body, e));
+        TRY(manifest_parse(image->media_type, buf_slice(&body), &arena, &manifest, e));
+        for (size_t i = 0; i < manifest.descriptor_count; i++)
+                if (manifest.descriptors[i].is_manifest)
+                        TRY(look_at_child(im, &manifest.descriptors[i], present, e));
+        return OK;
+}
+
+/* `docker save` writes the index of all platforms beside the one image that it has: then that one gets the name. */
+static RESULT choose_present(struct importing *im, const struct layout_image *image, struct layout_image *ret_image, struct err *e)
+{
+        struct present present = { .image = *image };
+
+        *ret_image = *image;
+        TRY(look_at_index(im, image, &present, e));
+        if (present.missing == 0)
+                return OK;
+        if (present.images != 1)
+                return FAIL(e, ERR_INVALID, 0, "the archive is not complete: it lacks %zu of the images that the index %s lists",
+                            present.missing, digest_format(&image->digest).s);
+        complain(im, image, "of the images that this index lists the archive holds one, which gets its name");
+        *ret_image = present.image;
+        return OK;
+}
+
+/* --- All of them ------------------------------------------------------------------------------------------------------ */
+
 static RESULT put_named(struct importing *im, struct index *index, struct err *e)
 {
         bool alone = index->count - index->referrer_count == 1;
 
         for (size_t i = 0; i < index->count; i++) {
+                struct layout_image image;
                 struct place place;
 
                 if (is_referrer(index, &index->images[i]) || is_nameless(im, &index->images[i], alone))
                         continue;
                 TRY(choose_place(im, index->images[i].name, alone, &place, e));
-                TRY(put_image(im, &place, &index->images[i], e));
+                TRY(choose_present(im, &index->images[i], &image, e));
+                TRY(put_image(im, &place, &image, e));
                 add_repository(index, place.repository);
         }
         return OK;

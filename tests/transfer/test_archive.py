@@ -270,6 +270,21 @@ class FormTest(ArchiveTest):
         digest = self.take(members).split()[1]
         self.has({('team/saved', '1'): digest})
 
+    def test_index_of_which_one_image_is_there(self):
+        """As docker save writes it."""
+        blobs = [b'{}', *layers(1), b'{"statement":1}']
+        here, other = manifest(b'{}', layers(1)), manifest(b'{}', layers(9))
+        statement = manifest(b'{}', [b'{"statement":1}'], layer_type='application/vnd.in-toto+json')
+        top = index([descriptor(OCI_MANIFEST, data) for data in (here, other, statement)])
+        entries = [descriptor(OCI_INDEX, top, annotations={NAME: '1', 'io.containerd.image.name': 'docker.io/library/part:1'})]
+        members = layout_members(entries, [*blobs, here, statement, top])
+        self.take(members)
+        self.has({('part', '1'): digest_of(here)})
+        third = manifest(b'{}', [b'{"statement":1}'])
+        top = index([descriptor(OCI_MANIFEST, data) for data in (here, other, third)])
+        entries = [descriptor(OCI_INDEX, top, annotations={NAME: 'part:2'})]
+        self.refuses('lacks 1 of the images', layout_members(entries, [*blobs, here, third, top]))
+
     def test_what_tar_reads(self):
         self.take(image_members()[0])
         self.ok('export', 'team/app', self.folder / 'out.tar')
