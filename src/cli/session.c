@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -103,12 +104,38 @@ static size_t put_words(const struct invocation *in, const struct settings *sett
         return n;
 }
 
+/* What a signal must not leave behind. */
+static struct session *volatile signalled;
+
+static void end_by_signal(int signal_number)
+{
+        struct session *session = signalled;
+
+        if (session->registry > 0)
+                kill(session->registry, SIGTERM);
+        unlink(session->socket.sun_path);
+        rmdir(session->folder);
+        _exit(128 + signal_number);
+}
+
+static void heed_signals(struct session *session)
+{
+        struct sigaction action = { .sa_handler = session ? end_by_signal : SIG_DFL };
+        static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+        if (session)
+                signalled = session;
+        for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+                sigaction(signals[i], &action, NULL);
+}
+
 /* In the child: the socket is handed over as systemd does (sd_listen_fds(3)). */
 _Noreturn static void become_registry(int listen_fd, const char *const *words)
 {
         char pid[32];
         int null = open("/dev/null", O_RDWR);
 
+        prctl(PR_SET_PDEATHSIG, SIGTERM);      /* of a parent that is killed */
         snprintf(pid, sizeof pid, "%ld", (long)getpid());
         setenv("LISTEN_PID", pid, 1);
         setenv("LISTEN_FDS", "1", 1);
@@ -139,6 +166,7 @@ static RESULT start(struct session *session, const struct invocation *in, const 
         session->registry = fork();
         if (session->registry == 0)
                 become_registry(fd, words);
+        heed_signals(session);
         if (session->registry < 0) {
                 session->registry = 0;
                 return FAIL(e, ERR_IO, errno, "start a registry");
@@ -149,21 +177,27 @@ static RESULT start(struct session *session, const struct invocation *in, const 
 
 /* --- Either ----------------------------------------------------------------------------------------------------------- */
 
-static RESULT must_be_there(const struct settings *settings, struct err *e)
+static bool has_file(const struct settings *settings, const char *name)
 {
         char path[PATH_MAX];
 
-        if ((size_t)snprintf(path, sizeof path, "%s/orlop.db", settings->data) < sizeof path && access(path, F_OK) == 0)
+        return (size_t)snprintf(path, sizeof path, "%s/%s", settings->data, name) < sizeof path && access(path, F_OK) == 0;
+}
+
+static RESULT must_be_there(const struct settings *settings, struct err *e)
+{
+        if (has_file(settings, "orlop.db"))
                 return OK;
         return FAIL(e, ERR_NOT_FOUND, 0, "there is no registry in the folder %s", settings->data);
 }
 
-/* The lock tells whether one runs; it is given back at once, for the registry that is started takes it. */
+/* The lock tells whether one runs; it is given back at once, for the registry that is started takes it. It is not made here: it
+ * must belong to the owner of the folder, who may be another user. */
 static RESULT open_either(struct session *session, const struct invocation *in, const struct settings *settings, struct err *e)
 {
         _cleanup_fd_ int lock_fd = -1;
 
-        if (access(settings->data, F_OK) == 0 && !running_lock(settings->data, &lock_fd, e).ok)
+        if (has_file(settings, "lock") && !running_lock(settings->data, &lock_fd, e).ok)
                 return e->code == ERR_BUSY ? join(session, settings, e) : FAILED;
         cleanup_fd(&lock_fd);
         lock_fd = -1;
@@ -210,6 +244,7 @@ void session_free(struct session *session)
         client_free(session->client);
         end_registry(session);
         if (*session->folder) {
+                heed_signals(NULL);
                 unlink(session->socket.sun_path);
                 rmdir(session->folder);
         }

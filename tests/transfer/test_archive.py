@@ -7,9 +7,11 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -177,6 +179,40 @@ class RoundTripTest(ArchiveTest):
         with Daemon('--listen', f'unix:{self.folder}/socket', data=self.data, tls=True):
             self.take(members)
         self.has({('team/app', '1'): digest})
+
+    def test_an_import_that_is_stopped_leaves_no_registry(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            process = subprocess.Popen([binary(), 'import', '-', '--data', str(self.data)], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            process.stdin.write(tar_bytes(image_members()[0])[:30_000])
+            process.stdin.flush()
+            self.wait(lambda: (self.data / 'lock').exists() and 'unix:' in (self.data / 'lock').read_text())
+            socket = Path(re.search('unix:(.*)', (self.data / 'lock').read_text())[1])
+            process.send_signal(number)
+            process.wait(20)
+            process.stdin.close()
+            self.wait(lambda: run_orlop('check', '--data', self.data, '--listen', '127.0.0.1:0').stdout.count(b'registry: does not run'))
+            if number != signal.SIGKILL:
+                self.assertFalse(socket.parent.exists())
+            shutil.rmtree(socket.parent, ignore_errors=True)
+            (self.data / 'lock').unlink()
+        self.take(image_members()[0])
+
+    @unittest.skipUnless(os.geteuid() == 0, 'only root has files that others cannot read')
+    def test_for_another_users_registry(self):
+        self.folder.chmod(0o755)
+        self.data.mkdir()
+        shutil.chown(self.data, 'nobody')
+        self.take(image_members()[0])
+        self.tar.chmod(0o600)
+        self.take(image_members()[0], 'other')
+        self.ok('export', 'other', self.folder / 'out.tar')
+        self.assertEqual({path.owner() for path in self.data.rglob('*')}, {'nobody'})
+
+    def wait(self, done):
+        deadline = time.monotonic() + 20
+        while not done():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
 
     def test_without_referrers(self):
         with Daemon(data=self.data) as orlop, Registry(orlop) as registry:
