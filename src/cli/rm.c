@@ -15,7 +15,8 @@ static RESULT render(void *arg, const char *kind, const json_t *line, struct err
         else if (strcmp(kind, "refused") == 0)
                 fprintf(stderr, "orlop: %s: %s\n", store_text(line, "word"), store_text(line, "reason"));
         else if (strcmp(kind, "total") == 0 && !dry)
-                printf("%llu repositories, %llu tags and %llu manifests are gone; their space comes back after the grace (orlop gc --dry-run)\n",
+                printf("%llu repositories, %llu tags and %llu manifests are gone; their space comes back after the grace "
+                       "(orlop gc --dry-run)\n",
                        (unsigned long long)store_number(line, "repositories"), (unsigned long long)store_number(line, "tags"),
                        (unsigned long long)store_number(line, "manifests"));
         return OK;

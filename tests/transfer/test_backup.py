@@ -106,8 +106,8 @@ class LoadTest(BackupTest):
         self.assertGreaterEqual(backups, 2)
         self.backup()
         orlop.stop()
-        check_store(self.data)
-        self.assertEqual(check_store(self.to), check_store(self.data))
+        # The collector went on between the last backup and the end: the backup may have more, never less.
+        self.assertLessEqual(check_store(self.data), check_store(self.to))
 
     def test_serving_the_backup_leaves_the_original_alone(self):
         orlop = self.start()

@@ -114,7 +114,8 @@ static RESULT find_tagged(struct tx *tx, const struct untag *untag, int64_t repo
         TRY(db_query(tx->db, SQL_TAGGED, VALUES(V_I(repository), V_T(untag->tag)), &rows, e));
         TRY(rows_next(&rows, &found, e));
         if (!found)
-                return FAIL(e, ERR_MANIFEST_UNKNOWN, 0, "repository %.*s has no tag %.*s", SLICE_ARG(untag->repository), SLICE_ARG(untag->tag));
+                return FAIL(e, ERR_MANIFEST_UNKNOWN, 0, "repository %.*s has no tag %.*s", SLICE_ARG(untag->repository),
+                            SLICE_ARG(untag->tag));
         *ret_id = rows_i64(&rows, 0);
         *ret_subject = (struct digest){ 0 };
         if (!rows_is_null(&rows, 2))
