@@ -106,13 +106,18 @@ class Daemon:
             if self.process.poll() is not None:
                 raise StartFailed(f'the daemon ended with {self.process.returncode}:\n{self.log()}')
             try:
-                if self.request('GET', '/readyz').status == 200:
+                if self.request('GET', '/readyz').status == 200 and self.is_announced():
                     return
             except OSError:
                 pass
             time.sleep(0.01)
         self.kill()
         raise StartFailed(f'the daemon was not ready after {START_SECONDS} s:\n{self.log()}')
+
+    def is_announced(self):
+        """It serves before it writes its addresses into the lock, where orlop health and others look them up."""
+        pid, _, addresses = (self.data / 'lock').read_text().partition('\n')
+        return addresses != '' and (self.prefix != [] or pid == str(self.process.pid))
 
     def stop(self, check=True):
         """SIGTERM, and the exit code."""
