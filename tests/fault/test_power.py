@@ -100,9 +100,6 @@ class PowerCutTest(unittest.TestCase):
             # What failed because the disk was gone was answered with an error, which is right.
             pushers.errors.clear()
             acknowledged += len(pushers.manifests)
-            for earlier in crowds:
-                for key in pushers.manifests:
-                    earlier.manifests.pop(key, None)
             crowds.append(pushers)
             self.disk.restore_power()
         orlop = Daemon(data=self.disk.place / 'data').start()

@@ -20,6 +20,8 @@ class Pushers:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
         self.acknowledged, self.manifests, self.errors = {}, {}, []
+        # A push that was not answered may have moved its tag all the same: nobody else uses the same tags.
+        self.name = os.urandom(4).hex()
         self.threads = [threading.Thread(target=self.client, args=(i,)) for i in range(count)]
 
     def __enter__(self):
@@ -39,7 +41,7 @@ class Pushers:
             try:
                 with Registry(self.orlop) as registry:
                     while not self.stopping.is_set():
-                        self.push_image(registry, generator, f'p/{number}', f't{round_}')
+                        self.push_image(registry, generator, f'p/{number}', f't{round_}-{self.name}')
                         round_ += 1
             except OSError:                             # the daemon was killed: what was not answered does not count
                 if self.orlop.process.poll() is not None or self.stopping.wait(0.05):
