@@ -1,8 +1,9 @@
-/* orlop check: what is wrong with configuration and store, and the mend, before a user finds it. Reads only. */
+/* orlop check: what is wrong with configuration and store, and the mend, before a user finds it. */
 #include "base/fs.h"
 #include "cli/command.h"
 #include "cli/process.h"
 #include "cli/running.h"
+#include "cli/store.h"
 #include "net/authority.h"
 #include "net/certificate.h"
 #include "net/socket.h"
@@ -22,6 +23,7 @@ enum { STRINGS_MAX = 64 * 1024 };
 #define FREE_BYTES_MIN (64 * MIB)
 
 struct report {
+        const struct invocation *in;
         const struct settings *settings;
         bool folder_exists, running;
         int lock_fd;                    /* ours while we look, where no registry runs; -1 */
@@ -30,15 +32,18 @@ struct report {
 
 /* --- Lines ------------------------------------------------------------------------------------------------------------ */
 
+/* With --json standard output has the store's findings alone. */
+static FILE *lines;
+
 static void good(const char *what, const char *detail)
 {
-        printf("good   %s%s%s\n", what, *detail ? ": " : "", detail);
+        fprintf(lines, "good   %s%s%s\n", what, *detail ? ": " : "", detail);
 }
 
 static void wrong(struct report *report, const char *what, const char *detail, const char *mend)
 {
         report->wrong++;
-        printf("wrong  %s: %s\n       mend: %s\n", what, detail, mend);
+        fprintf(lines, "wrong  %s: %s\n       mend: %s\n", what, detail, mend);
 }
 
 /* --- Folder and lock -------------------------------------------------------------------------------------------------- */
@@ -212,6 +217,46 @@ static void check_certificate(struct report *report)
 
 /* --- Store ------------------------------------------------------------------------------------------------------------ */
 
+static RESULT print_finding(void *arg, const char *kind, const json_t *line, struct err *e)
+{
+        struct report *report = arg;
+        const char *repository = store_text(line, "repository");
+        char name[512], text[160];
+
+        (void)e;
+        snprintf(name, sizeof name, "%s %s%s%s", store_text(line, "what"), repository, *repository ? " " : "", store_text(line, "name"));
+        if (strcmp(kind, "finding") == 0 && json_is_true(json_object_get(line, "mended")))
+                fprintf(lines, "mended %s: %s: %s\n", name, store_text(line, "wrong"), store_text(line, "mend"));
+        else if (strcmp(kind, "finding") == 0)
+                wrong(report, name, store_text(line, "wrong"), store_text(line, "mend"));
+        if (strcmp(kind, "total") != 0)
+                return OK;
+        snprintf(text, sizeof text, "%llu blobs, %llu files, %llu manifests were looked at",
+                 (unsigned long long)store_number(line, "blobs"),
+                 (unsigned long long)store_number(line, "files"), (unsigned long long)store_number(line, "manifests"));
+        good("store", text);
+        return OK;
+}
+
+/* By the registry that runs, or here: then without the lock that was held so far. */
+static void check_content(struct report *report)
+{
+        struct operation_request request = OPERATION_REQUEST_INIT;
+        struct err e = ERR_INIT;
+        int status = 0;
+
+        good("database", "is whole");
+        cleanup_fd(&report->lock_fd);
+        report->lock_fd = -1;
+        request.name = S("check");
+        request.repair = command_option(report->in, "repair");
+        request.bytes = command_option(report->in, "bytes");
+        if (!store_ask(report->in, &request, print_finding, report, &status, &e).ok)
+                wrong(report, "store", e.message, "look at the registry's log; with the registry stopped, run orlop check again");
+        else if (status && !report->wrong)
+                report->wrong = 1;      /* with --json the findings were printed, not counted */
+}
+
 static void check_store(struct report *report)
 {
         struct err e = ERR_INIT;
@@ -219,12 +264,12 @@ static void check_store(struct report *report)
         if (!report->folder_exists)
                 return;
         if (meta_sqlite_check(report->settings->data, &e).ok)
-                good("database", "is whole");
+                check_content(report);
         else if (e.code == ERR_NOT_FOUND)
                 good("database", "is not there yet; the first start makes it");
         else
                 wrong(report, "database", e.message,
-                      e.code == ERR_UNSUPPORTED ? "use the newer program" : "stop the registry and bring back a copy of the data folder");
+                      e.code == ERR_UNSUPPORTED ? "use the newer program" : "stop the registry, then: orlop rebuild (docs/recovery.md)");
 }
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */
@@ -244,8 +289,9 @@ static void check_all(struct report *report)
 static RESULT run(const struct invocation *in, int *ret_status, struct err *e)
 {
         _cleanup_(settings_freep) struct settings *settings = NULL;
-        struct report report = { .lock_fd = -1 };
+        struct report report = { .in = in, .lock_fd = -1 };
 
+        lines = command_option(in, "json") ? stderr : stdout;
         if (settings_load(&in->settings, &settings, e).ok) {
                 report.settings = settings;
                 check_all(&report);
@@ -253,7 +299,7 @@ static RESULT run(const struct invocation *in, int *ret_status, struct err *e)
                 wrong(&report, "settings", e->message, "correct it there; orlop help serve tells what is allowed");
         }
         if (report.wrong)
-                printf("%u %s wrong\n", report.wrong, report.wrong == 1 ? "thing is" : "things are");
+                fprintf(lines, "%u %s wrong\n", report.wrong, report.wrong == 1 ? "thing is" : "things are");
         *ret_status = report.wrong ? 1 : 0;
         return OK;
 }
@@ -263,8 +309,16 @@ const struct command command_check = {
         .arguments = "",
         .sentence = "Tell what is wrong with configuration and store, and the mend.",
         .text = "Reads the configuration as orlop serve would, and looks at all that it needs: the data folder, the addresses, the "
-                "certificate, the limit on open files, the database. A line for each, and for what is wrong the mend. It changes "
-                "nothing, and the registry may run meanwhile. Exit status 0: all is good. 1: something is wrong.",
+                "certificate, the limit on open files, the store: the database's own consistency, rows without files, files without "
+                "rows, sizes, manifests whose parts are missing. A line for what was looked at, and for what is wrong the mend. The "
+                "registry may run meanwhile. Exit status 0: all is good. 1: something is wrong.\n\n"
+                "It changes nothing, unless --repair wants it to. Nothing is deleted then: files that nobody knows move to "
+                "lost+found/ in the data folder.",
+        .options = {
+                { "bytes", NULL, "Read all that is stored, and compare it with its digest." },
+                { "repair", NULL, "Mend what can be mended." },
+                { "json", NULL, "What the store's check finds as a JSON object on each line, for scripts." },
+        },
         .takes_settings = true,
         .run = run,
 };

@@ -14,6 +14,7 @@ RESULT line_end(struct operation *op, struct err *e);
 RESULT line_progress(struct operation *op, const char *what, uint64_t done, uint64_t total, struct err *e);
 
 RESULT operation_status(struct operation *op, struct err *e);
+RESULT operation_check(struct operation *op, struct err *e);
 RESULT operation_gc(struct operation *op, struct err *e);
 RESULT operation_rm(struct operation *op, struct err *e);
 RESULT operation_du(struct operation *op, struct err *e);

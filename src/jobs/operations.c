@@ -10,6 +10,7 @@ static const struct {
 } table[] = {
         { "status", operation_status },
         { "gc", operation_gc },
+        { "check", operation_check },
         { "rm", operation_rm },
         { "du", operation_du },
         { "ls", operation_ls },

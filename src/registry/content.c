@@ -3,6 +3,7 @@
 
 #include "oci/manifest.h"
 #include "oci/reference.h"
+#include "registry/check.h"
 #include "registry/internal.h"
 #include "store/meta/damage.h"
 
@@ -206,6 +207,15 @@ static RESULT parts_of(const struct manifest *manifest, struct arena *arena, str
         *ret_parts = parts;
         *ret_count = count;
         return OK;
+}
+
+RESULT registry_parts_of(const struct meta_manifest *manifest, struct arena *arena, struct meta_part **ret_parts, size_t *ret_count,
+                         struct err *e)
+{
+        struct manifest parsed;
+
+        TRY(manifest_parse(manifest->media_type, manifest->payload, arena, &parsed, e));
+        return parts_of(&parsed, arena, ret_parts, ret_count, e);
 }
 
 /* The tags of a push: the reference itself, if it is one, and those beside it. */

@@ -19,6 +19,7 @@ struct registry {
         struct cache *cache;                    /* owned */
         _Atomic uint64_t upload_bytes_max;
         struct space space;
+        bool inspected;                         /* nobody pushes: see struct registry_config */
         char boot_id[BOOT_ID_LENGTH + 1];       /* of the running kernel; random where it does not tell */
         pthread_mutex_t pushes_lock;
         struct push *pushes;                    /* sessions that a request works on now; borrowed from the requests */

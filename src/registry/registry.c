@@ -75,6 +75,7 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
         }
         pthread_mutex_init(&registry->pushes_lock, NULL);
         registry->upload_bytes_max = config->upload_bytes_max;
+        registry->inspected = config->inspect;
         read_boot_id(registry->boot_id);
         if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
             !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||

@@ -106,25 +106,33 @@ static RESULT note_verdict(struct registry *registry, const struct meta_blob *bl
         return OK;
 }
 
+RESULT registry_blob_read(struct registry *registry, const struct meta_blob *blob, const struct scrub_pace *pace,
+                          struct scrub_found *ret_found, struct err *e)
+{
+        struct scrub_found found = { .verdict = SCRUB_GOOD, .digest = blob->digest, .size = blob->size };
+        struct digest have;
+
+        if (blob->in_database) {
+                digest_of_bytes(found.digest.algorithm, blob->bytes, &have);
+                found.bytes_read = blob->bytes.n;
+                compare(&found, &have);
+        } else {
+                TRY(scrub_file(registry, blob, pace, &found, e));
+        }
+        *ret_found = found;
+        return OK;
+}
+
 RESULT registry_scrub_next(struct registry *registry, int64_t last_id, const struct scrub_pace *pace, struct scrub_found *ret_found,
                            struct err *e)
 {
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(ARENA_BYTES);
-        struct scrub_found found = { .verdict = SCRUB_GOOD };
+        struct scrub_found found;
         struct meta_stored stored;
-        struct digest have;
 
         TRY(meta_stored_next(registry->meta, last_id, &arena, &stored, e));
+        TRY(registry_blob_read(registry, &stored.blob, pace, &found, e));
         found.id = stored.id;
-        found.digest = stored.blob.digest;
-        found.size = stored.blob.size;
-        if (stored.blob.in_database) {
-                digest_of_bytes(found.digest.algorithm, stored.blob.bytes, &have);
-                found.bytes_read = stored.blob.bytes.n;
-                compare(&found, &have);
-        } else {
-                TRY(scrub_file(registry, &stored.blob, pace, &found, e));
-        }
         TRY(note_verdict(registry, &stored.blob, &found, e));
         *ret_found = found;
         return OK;

@@ -28,6 +28,10 @@ struct scrub_found {
 };
 RESULT registry_scrub_next(struct registry *registry, int64_t last_id, const struct scrub_pace *pace, struct scrub_found *ret_found,
                            struct err *e);
+/* The same of a row that is known, without noting what was found. */
+RESULT registry_blob_read(struct registry *registry, const struct meta_blob *blob, const struct scrub_pace *pace,
+                          struct scrub_found *ret_found, struct err *e);
+
 /* How far the daemon's own scrub has come, and what there is to scrub. */
 RESULT registry_scrub_get(struct registry *registry, struct meta_scrub *ret_scrub, struct err *e);
 RESULT registry_scrub_put(struct registry *registry, const struct meta_scrub *scrub, struct err *e);

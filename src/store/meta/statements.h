@@ -131,6 +131,12 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         X(TRASH_PAGE, "SELECT upload_id, digest, size, since_us FROM object_trash WHERE since_us <= $1 ORDER BY since_us LIMIT $2") \
         X(TRASH_REMOVE, "DELETE FROM object_trash WHERE upload_id = $1") \
         X(UPLOAD_EXPIRE, "DELETE FROM uploads WHERE id = $1 AND updated_us <= $2") \
+        /* checks: check.c */ \
+        X(OBJECT_OF_BLOB, "SELECT 1 FROM blobs WHERE upload_id = $1 AND digest = $2") \
+        X(OBJECT_IN_TRASH, "SELECT 1 FROM object_trash WHERE upload_id = $1 AND digest = $2") \
+        X(BLOB_SIZE, "SELECT id, size FROM blobs WHERE digest = $1") \
+        X(HAS_BLOB, "SELECT 1 FROM manifest_blobs WHERE manifest_id = $1 AND blob_id = $2") \
+        X(HAS_CHILD, "SELECT 1 FROM manifest_references WHERE parent_id = $1 AND child_id = $2") \
         /* damage and scrub: damage.c */ \
         X(BLOB_MARK, "UPDATE blobs SET damaged_us = $3, damage = $4 " \
                      "WHERE digest = $1 AND upload_id IS NOT DISTINCT FROM $2 AND damaged_us IS NULL") \
