@@ -31,7 +31,7 @@ static void look_at_file(struct checking *c, const struct meta_blob *blob, char 
 
         *ret_what = 0;
         if (!blob_open(c->registry->blobs, &blob->digest, &blob->id, &fd, &size, &e).ok)
-                snprintf(ret_what, 120, "%s", e.code == ERR_NOT_FOUND ? "its file is missing" : e.message);
+                snprintf(ret_what, 120, "%.119s", e.code == ERR_NOT_FOUND ? "its file is missing" : e.message);
         else if (size != blob->size)
                 snprintf(ret_what, 120, "its file has %llu bytes instead of %llu", (unsigned long long)size,
                          (unsigned long long)blob->size);
@@ -77,7 +77,7 @@ static RESULT check_blob(struct checking *c, const struct meta_stored *stored, s
                 look_at_file(c, &stored->blob, what);
         if (!*what && (c->check->bytes || stored->blob.in_database)) {
                 TRY(registry_blob_read(c->registry, &stored->blob, &c->check->pace, &found, e));
-                snprintf(what, sizeof what, "%s", found.verdict == SCRUB_DAMAGED ? found.what : "");
+                snprintf(what, sizeof what, "%.119s", found.verdict == SCRUB_DAMAGED ? found.what : "");
         }
         if (!*what && stored->blob.damaged)
                 snprintf(what, sizeof what, "it was found damaged before");

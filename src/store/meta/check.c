@@ -55,8 +55,8 @@ static RESULT find_part(struct db *db, int64_t repository, const struct meta_par
 static RESULT check_part(struct db *db, int64_t repository, int64_t parent, const struct meta_part *part, enum meta_part_state *ret_state,
                          struct err *e)
 {
-        int64_t id, ignored;
-        uint64_t size;
+        int64_t id = 0, ignored;
+        uint64_t size = 0;
         bool found, linked;
 
         TRY(find_part(db, repository, part, &found, &id, &size, e));
