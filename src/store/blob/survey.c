@@ -16,7 +16,7 @@ struct walk {
         struct blob_store *store;
         survey_fn *fn;
         void *arg;
-        const char *below;              /* the folder, below the data folder */
+        char below[64];                 /* the folder, below the data folder */
         enum sha_algorithm algorithm;   /* of objects in it; 0: uploads */
 };
 
@@ -71,15 +71,12 @@ static RESULT walk_folder(const struct walk *walk, struct err *e)
 
 static RESULT walk_objects(struct walk *walk, const char *algorithm_name, enum sha_algorithm algorithm, struct err *e)
 {
-        char below[64];
-
-        walk->below = below;
         walk->algorithm = algorithm;
         for (unsigned i = 0; i < 256; i++) {
-                snprintf(below, sizeof below, "blobs/%s/%02x", algorithm_name, i);
+                snprintf(walk->below, sizeof walk->below, "blobs/%s/%02x", algorithm_name, i);
                 TRY(walk_folder(walk, e));
         }
-        snprintf(below, sizeof below, "blobs/%s", algorithm_name);
+        snprintf(walk->below, sizeof walk->below, "blobs/%s", algorithm_name);
         return walk_folder(walk, e);
 }
 
@@ -89,7 +86,7 @@ RESULT survey_each(struct blob_store *store, survey_fn *fn, void *arg, struct er
 
         TRY(walk_objects(&walk, "sha256", SHA_256, e));
         TRY(walk_objects(&walk, "sha512", SHA_512, e));
-        walk.below = "uploads";
+        snprintf(walk.below, sizeof walk.below, "uploads");
         walk.algorithm = 0;
         return walk_folder(&walk, e);
 }

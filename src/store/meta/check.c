@@ -88,8 +88,8 @@ RESULT meta_parts_check(struct meta *m, struct slice repository, const struct di
 
 static RESULT link_part(struct tx *tx, int64_t repository, int64_t parent, const struct meta_part *part, struct err *e)
 {
-        int64_t id;
-        uint64_t size;
+        int64_t id = 0;
+        uint64_t size = 0;
         bool found;
 
         TRY(find_part(tx->db, repository, part, &found, &id, &size, e));
