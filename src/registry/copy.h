@@ -1,5 +1,5 @@
 /* The automatic copy of the database, <data>/orlop.db.copy: what names are brought back from when the database is lost
- * (docs/recovery.md). It takes the place of the one before whole or not at all. */
+ * (`orlop check` tells how). It takes the place of the one before whole or not at all. */
 #pragma once
 
 #include "registry/registry.h"
