@@ -270,8 +270,8 @@ static void check_store(struct report *report)
         else
                 wrong(report, "database", e.message,
                       e.code == ERR_UNSUPPORTED ? "use the newer program"
-                                                : "stop the registry, move orlop.db* out of the data folder but for orlop.db.copy, copy that "
-                                                  "one to orlop.db, then: orlop check --repair");
+                                                : "stop the registry, move orlop.db* out of the data folder but for orlop.db.copy, "
+                                                  "copy that one to orlop.db, then: orlop check --repair");
 }
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */

@@ -208,8 +208,8 @@ static RESULT check_all(struct checking *c, struct err *e)
                 if (e->code != ERR_CORRUPT)
                         return FAILED;
                 TRY(tell(c, (struct check_finding){ .kind = CHECK_DATABASE, .name = S("orlop.db"), .what = e->message,
-                                                    .mend = "stop the registry, move orlop.db* out of the data folder but for orlop.db.copy, "
-                                                            "copy that one to orlop.db, then: orlop check --repair" }, e));
+                                                    .mend = "stop the registry, move orlop.db* out of the data folder but for "
+                                                            "orlop.db.copy, copy that one to orlop.db, then: orlop check --repair" }, e));
         }
         TRY(meta_totals(c->registry->meta, &c->totals, e));
         TRY(check_blobs(c, e));
