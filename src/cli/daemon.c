@@ -266,10 +266,10 @@ void daemon_free(struct daemon *d)
         if (!d)
                 return;
         control_free(d->control);
-        http_server_free(d->server);
         jobs_free(d->jobs);
+        pool_free(d->pool);             /* a worker that gave back the last request may still be at the loop's door */
+        http_server_free(d->server);
         api_free(d->api);
-        pool_free(d->pool);
         registry_free(d->registry);
         certificates_free(d->certificates);
         cleanup_fd(&d->timer_fd);

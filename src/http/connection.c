@@ -51,6 +51,7 @@ static void idle_add(struct connection *c)
         else
                 home->idle_first = c;
         home->idle_last = c;
+        atomic_fetch_add(&home->idle_count, 1);
         publish_idle(home);
 }
 
@@ -69,6 +70,7 @@ static void idle_remove(struct connection *c)
                 c->idle_next->idle_previous = c->idle_previous;
         else
                 home->idle_last = c->idle_previous;
+        atomic_fetch_sub(&home->idle_count, 1);
         publish_idle(home);
 }
 
@@ -169,8 +171,10 @@ static void limit_passed(struct timer *timer)
         case CONNECTION_CLOSED:
                 break;
         }
-        if (step == STEP_GO_ON)
+        if (step == STEP_GO_ON) {
+                set_limit(c);           /* the state may have changed here, which connection_run() does not see */
                 connection_run(c);
+        }
 }
 
 /* --- Life ------------------------------------------------------------------------------------------------------------- */
@@ -489,8 +493,8 @@ void connection_run(struct connection *c)
                 c->progress_bytes = c->queued_bytes = 0;
                 set_limit(c);
         }
-        if (c->state == CONNECTION_IDLE && c->in.n == 0) {
+        if (c->state == CONNECTION_IDLE && c->in.n == 0)
                 buf_fini(&c->in);
+        if (c->in.n == 0 && (c->state == CONNECTION_IDLE || c->state == CONNECTION_HELLO))
                 idle_add(c);
-        }
 }

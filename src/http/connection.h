@@ -174,8 +174,10 @@ struct http_loop {
         char date[32];
         struct loop_figures figures;
         _Atomic int64_t idle_since_ms;          /* of the longest idle connection; INT64_MAX: none */
+        _Atomic unsigned idle_count;            /* connections of which nothing of a request has come */
+        _Atomic unsigned coming;                /* connections on their way here */
         struct loop_message stop_message, abort_message, evict_message;
-        _Atomic unsigned evictions;             /* that evict_message is to do */
+        _Atomic bool evicting;                  /* evict_message is on its way */
 };
 
 struct listener {
@@ -185,6 +187,8 @@ struct listener {
         int fd;                                 /* owned */
         bool tls, made_here;
         struct socket_address address;
+        int held_fd;                            /* owned; accepted, and waits for room. -1: none */
+        struct socket_address held_peer;
 };
 
 struct http_server {
@@ -201,9 +205,16 @@ struct http_server {
         _Atomic bool stopping;
         struct listener listeners[SOCKET_LISTENERS_MAX];        /* watched by the first loop */
         size_t listener_count;
-        struct loop_message deafen_message;
+        struct loop_message deafen_message, resume_message;
+        _Atomic bool accept_waits;              /* for an idle connection to go; then resume_message is posted, */
+        _Atomic bool resume_posted;             /* once at a time */
         bool started;
 };
+
+/* --- server.c --------------------------------------------------------------------------------------------------------- */
+
+/* Something went or arrived: there may be room for who waits to be accepted. Any loop. */
+void server_resume_accepting(struct http_server *server);
 
 /* --- connection.c ----------------------------------------------------------------------------------------------------- */
 

@@ -32,9 +32,12 @@ struct handover {
 static void take_over(struct loop_message *message)
 {
         struct handover *handover = CONTAINER_OF(message, struct handover, message);
+        struct http_loop *home = handover->home;
 
-        connection_open(handover->home, handover->fd, handover->tls, &handover->peer);
+        connection_open(home, handover->fd, handover->tls, &handover->peer);
         free(handover);
+        atomic_fetch_sub(&home->coming, 1);
+        server_resume_accepting(home->server);
 }
 
 static struct http_loop *least_loaded(struct http_server *server)
@@ -58,6 +61,7 @@ static void assign(struct http_server *server, int fd, bool tls, const struct so
                 return;
         }
         atomic_fetch_add(&home->figures.assigned, 1);
+        atomic_fetch_add(&home->coming, 1);
         *handover = (struct handover){ .message.run = take_over, .home = home, .fd = fd, .tls = tls, .peer = *peer };
         loop_post(home->loop, &handover->message);
 }
@@ -66,23 +70,35 @@ static void evict(struct loop_message *message)
 {
         struct http_loop *home = CONTAINER_OF(message, struct http_loop, evict_message);
 
-        for (unsigned n = atomic_exchange(&home->evictions, 0); n > 0; n--)
-                connection_evict_idle(home);
+        connection_evict_idle(home);
+        atomic_store(&home->evicting, false);
+        server_resume_accepting(home->server);
 }
 
-/* Above the limit the connection that was idle for longest goes. false: none is idle. */
-static bool make_room(struct http_server *server)
-{
-        struct http_loop *oldest = &server->loops[0];
+enum room { ROOM_NOW, ROOM_SOON, ROOM_NEVER };
 
-        for (unsigned i = 1; i < server->loop_count; i++)
-                if (server->loops[i].idle_since_ms < oldest->idle_since_ms)
-                        oldest = &server->loops[i];
-        if (oldest->idle_since_ms == INT64_MAX)
-                return false;
-        if (atomic_fetch_add(&oldest->evictions, 1) == 0)
+/* At the limit the connection that was idle for longest goes, and whoever knocks waits for that. ROOM_NEVER: none is idle. */
+static enum room make_room(struct http_server *server)
+{
+        struct http_loop *oldest = NULL;
+
+        for (unsigned i = 0; i < server->loop_count; i++) {
+                struct http_loop *home = &server->loops[i];
+
+                if (home->evicting)
+                        return ROOM_SOON;
+                if (home->idle_count && (!oldest || home->idle_since_ms < oldest->idle_since_ms))
+                        oldest = home;
+        }
+        if (oldest) {
+                atomic_store(&oldest->evicting, true);
                 loop_post(oldest->loop, &oldest->evict_message);
-        return true;
+                return ROOM_SOON;
+        }
+        for (unsigned i = 0; i < server->loop_count; i++)
+                if (server->loops[i].coming)
+                        return ROOM_SOON;       /* it will be idle, or have a request, in a moment */
+        return ROOM_NEVER;
 }
 
 static void refuse(int fd, bool tls, const struct socket_address *peer)
@@ -98,27 +114,75 @@ static void refuse(int fd, bool tls, const struct socket_address *peer)
         log_event(LOG_WARN, "connection refused: all connections are busy", LOG_C("client", peer->s));
 }
 
-static void accept_all(struct listener *listener)
+/* Looks again by itself a little later, should nothing else tell it to. */
+static void pause_accepting(struct listener *listener)
+{
+        struct http_loop *first = &listener->server->loops[0];
+
+        timer_set(loop_timers(first->loop), &listener->retry, loop_now_ms(first->loop) + ACCEPT_RETRY_MS);
+}
+
+static enum room room_for_one(struct http_server *server)
+{
+        if (server->connections < server->connections_max)
+                return ROOM_NOW;
+        atomic_store(&server->accept_waits, true);      /* before the look, so that what happens after it is not missed */
+        return make_room(server);
+}
+
+/* Seats the connection that the listener holds. false: it waits, and with it all behind it. */
+static bool seat(struct listener *listener)
 {
         struct http_server *server = listener->server;
-        struct socket_address peer;
-        struct err e;
-        int fd;
 
-        while (listener->fd >= 0 && socket_accept(listener->fd, &fd, &peer, &e).ok) {
-                if (server->connections >= server->connections_max && !make_room(server)) {
-                        refuse(fd, listener->tls, &peer);
-                        continue;
-                }
+        switch (room_for_one(server)) {
+        case ROOM_SOON:
+                pause_accepting(listener);
+                return false;
+        case ROOM_NEVER:
+                refuse(listener->held_fd, listener->tls, &listener->held_peer);
+                break;
+        case ROOM_NOW:
                 atomic_fetch_add(&server->connections, 1);
-                assign(server, fd, listener->tls, &peer);
+                assign(server, listener->held_fd, listener->tls, &listener->held_peer);
+                break;
         }
-        if (listener->fd < 0 || e.code == ERR_NOT_FOUND)
+        listener->held_fd = -1;
+        return true;
+}
+
+static void accept_all(struct listener *listener)
+{
+        struct err e;
+
+        if (listener->fd < 0)
+                return;
+        do
+                if (listener->held_fd >= 0 && !seat(listener))
+                        return;
+        while (socket_accept(listener->fd, &listener->held_fd, &listener->held_peer, &e).ok);
+        if (e.code == ERR_NOT_FOUND)
                 return;
         /* Out of descriptors: an idle connection gives one back. */
         log_event(LOG_ERROR, "cannot accept a connection", LOG_C("address", listener->address.s), LOG_C("error", e.message));
-        make_room(server);
-        timer_set(loop_timers(server->loops[0].loop), &listener->retry, loop_now_ms(server->loops[0].loop) + ACCEPT_RETRY_MS);
+        make_room(listener->server);
+        pause_accepting(listener);
+}
+
+static void resume_accepting(struct loop_message *message)
+{
+        struct http_server *server = CONTAINER_OF(message, struct http_server, resume_message);
+
+        atomic_store(&server->resume_posted, false);
+        atomic_store(&server->accept_waits, false);
+        for (size_t i = 0; i < server->listener_count; i++)
+                accept_all(&server->listeners[i]);
+}
+
+void server_resume_accepting(struct http_server *server)
+{
+        if (server->accept_waits && !atomic_exchange(&server->resume_posted, true))
+                loop_post(server->loops[0].loop, &server->resume_message);
 }
 
 static void listener_ready(struct loop_watch *watch, uint32_t events)
@@ -143,7 +207,7 @@ static void add_listener(struct http_server *server, int fd, bool made_here)
 {
         struct listener *listener = &server->listeners[server->listener_count++];
 
-        *listener = (struct listener){ .server = server, .fd = fd, .made_here = made_here };
+        *listener = (struct listener){ .server = server, .fd = fd, .made_here = made_here, .held_fd = -1 };
         listener->watch.ready = listener_ready;
         listener->retry.fire = accept_again;
         socket_local_address(fd, &listener->address);
@@ -193,6 +257,8 @@ static void close_listener(struct listener *listener)
                 unlink(listener->address.s + strlen("unix:"));
         close(listener->fd);
         listener->fd = -1;
+        cleanup_fd(&listener->held_fd);
+        listener->held_fd = -1;
 }
 
 /* On the first loop. */
@@ -301,6 +367,7 @@ RESULT http_server_new(const struct http_server_config *config, struct http_serv
         server->app = config->app;
         server->tls = config->tls;
         server->deafen_message.run = deafen;
+        server->resume_message.run = resume_accepting;
         http_server_set_limits(server, &config->limits);
         server->loop_count = config->loops ? MIN(config->loops, (unsigned)LOOPS_MAX) : count_cores();
         for (unsigned i = 0; i < server->loop_count; i++)

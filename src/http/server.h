@@ -34,7 +34,7 @@ struct http_limits {
 
 struct http_server_config {
         unsigned loops;                         /* 0: one for each core */
-        struct pool *pool;                      /* borrowed, outlives the server */
+        struct pool *pool;                      /* borrowed; freed after http_server_stop() and before http_server_free() */
         struct http_app app;
         struct http_limits limits;
         struct tls *tls;                        /* borrowed; NULL: plain HTTP */

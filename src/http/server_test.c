@@ -182,8 +182,8 @@ static int tear_down(void **state)
 
         http_server_stop(w->server, 10000);
         assert_true(clock_mono_ms() - begun < 8000);
-        http_server_free(w->server);
         pool_free(w->pool);
+        http_server_free(w->server);
         free(w);
         return 0;
 }
@@ -559,6 +559,42 @@ static void connections_have_a_limit(void **state)
         http_server_set_limits(w->server, &usual);
 }
 
+/* One that is idle makes room for one, however many knock at once. */
+static void a_burst_does_not_pass_the_limit(void **state)
+{
+        struct world *w = *state;
+        struct http_limits limits = usual;
+        struct http_server_stats stats;
+        int busy[3], idle, burst[40];
+
+        limits.connections_max = 4;
+        http_server_set_limits(w->server, &limits);
+        for (size_t i = 0; i < ARRAY_LEN(busy); i++) {
+                busy[i] = dial(w);
+                say(busy[i], S("PUT /stream/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"));
+        }
+        idle = dial(w);
+        say(idle, S("GET /now" GO));
+        hear(idle, room, 15);
+        nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+        for (size_t i = 0; i < ARRAY_LEN(burst); i++)
+                burst[i] = dial(w);
+        for (int look = 0; look < 50; look++) {
+                http_server_stats(w->server, &stats);
+                assert_in_range(stats.connections, 0, limits.connections_max);
+                nanosleep(&(struct timespec){ .tv_nsec = 4000000 }, NULL);
+        }
+        /* they made room for each other, and the last one is served */
+        say(burst[ARRAY_LEN(burst) - 1], S("GET /now" END));
+        assert_true(has(hear(burst[ARRAY_LEN(burst) - 1], room, sizeof room), " 200 "));
+        for (size_t i = 0; i < ARRAY_LEN(burst); i++)
+                close(burst[i]);
+        for (size_t i = 0; i < ARRAY_LEN(busy); i++)
+                close(busy[i]);
+        close(idle);
+        http_server_set_limits(w->server, &usual);
+}
+
 /* A transfer that runs when the server is told to stop comes to its end, one that is idle does not keep it. */
 static void stopping_lets_transfers_finish(void **state)
 {
@@ -643,6 +679,7 @@ int main(void)
                 TEST(slow_readers_get_all),
                 TEST(time_limits),
                 TEST(connections_have_a_limit),
+                TEST(a_burst_does_not_pass_the_limit),
                 TEST(stopping_lets_transfers_finish),
                 TEST(unix_sockets_and_addresses_in_use),
         };

@@ -30,6 +30,7 @@ static void refuse_range(struct exchange *ex)
                 rs->release(rs->release_arg);
         rs->release = NULL;
         cleanup_fd(&rs->fd);
+        rs->fd = -1;
         IGNORE(FAIL(&ex->e, ERR_RANGE, 0, "the range lies outside of the %llu bytes that there are", (unsigned long long)size));
         ex->connection->home->server->app.fail(&ex->rq, rs, 416, &ex->e);
         if (text.p)

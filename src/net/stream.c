@@ -380,7 +380,7 @@ size_t stream_queued(const struct stream *stream)
 {
         int n;
 
-        return ioctl(stream->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0;
+        return stream->unsent.n + (ioctl(stream->fd, SIOCOUTQ, &n) == 0 && n > 0 ? (size_t)n : 0);
 }
 
 ssize_t stream_flush(struct stream *stream)

@@ -70,7 +70,7 @@ ssize_t stream_send_file(struct stream *stream, int file_fd, uint64_t offset, ui
 void stream_warm(int file_fd, uint64_t offset, uint64_t n);
 /* > 0: all is sent. */
 ssize_t stream_flush(struct stream *stream);
-/* Bytes that the socket holds and the peer has not acknowledged. */
+/* Bytes that were written and the peer has not acknowledged: the socket's, and with TLS those that wait for it. */
 size_t stream_queued(const struct stream *stream);
 bool stream_has_unsent(const struct stream *stream);
 /* Says to the peer that no more will come; the receiving side stays open. */
