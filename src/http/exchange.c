@@ -71,15 +71,6 @@ static void log_request(const struct exchange *ex)
                   (ex->e.code == ERR_NONE ? (struct log_field){ .name = NULL } : LOG_C("error", ex->e.message)));
 }
 
-static void release_response(struct http_response *rs)
-{
-        if (rs->release)
-                rs->release(rs->release_arg);
-        rs->release = NULL;
-        cleanup_fd(&rs->fd);
-        rs->fd = -1;
-}
-
 /* Once, and before the answer goes out: who has read it may come back at once for what the handlers held. */
 static void end_handlers(struct exchange *ex)
 {
@@ -96,7 +87,7 @@ void exchange_end(struct exchange *ex)
         CHECK(!ex->working);
         log_request(ex);
         end_handlers(ex);
-        release_response(&ex->rs);
+        message_drop_body(&ex->rs);
         receive_fini(ex);
         c->exchange = NULL;
         atomic_fetch_sub(&home->figures.requests_running, 1);
@@ -129,7 +120,7 @@ void exchange_free_spare(struct http_loop *home)
 /* A step failed: the application words the answer. */
 static void fail_step(struct exchange *ex)
 {
-        release_response(&ex->rs);
+        message_drop_body(&ex->rs);
         ex->connection->home->server->app.fail(&ex->rq, &ex->rs, 0, &ex->e);
 }
 
@@ -215,7 +206,7 @@ enum step exchange_fail(struct connection *c, int status)
 {
         struct exchange *ex = c->exchange;
 
-        release_response(&ex->rs);
+        message_drop_body(&ex->rs);
         c->home->server->app.fail(&ex->rq, &ex->rs, status, &ex->e);
         ex->rs.close = true;
         return transmit_begin(c);

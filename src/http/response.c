@@ -11,9 +11,9 @@ void http_response_header(struct http_response *rs, struct slice name, struct sl
 
 void message_drop_body(struct http_response *rs)
 {
-        if (rs->kind == HTTP_BODY_FILE && rs->fd >= 0)
+        if (rs->fd >= 0)
                 close(rs->fd);
-        if (rs->kind == HTTP_BODY_BYTES && rs->release)
+        if (rs->release)                /* headers may point into what it releases, whatever the body is */
                 rs->release(rs->release_arg);
         rs->kind = HTTP_BODY_EMPTY;
         rs->bytes = SLICE_NONE;

@@ -26,11 +26,7 @@ static void refuse_range(struct exchange *ex)
         uint64_t size = rs->size;
         struct slice text = message_unsatisfied_range(size, &ex->arena);
 
-        if (rs->release)
-                rs->release(rs->release_arg);
-        rs->release = NULL;
-        cleanup_fd(&rs->fd);
-        rs->fd = -1;
+        message_drop_body(rs);
         IGNORE(FAIL(&ex->e, ERR_RANGE, 0, "the range lies outside of the %llu bytes that there are", (unsigned long long)size));
         ex->connection->home->server->app.fail(&ex->rq, rs, 416, &ex->e);
         if (text.p)
