@@ -7,9 +7,9 @@
 #include "base/log.h"
 #include "base/pool.h"
 #include "base/sha.h"
+#include "base/testing.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -20,12 +20,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <cmocka.h>
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
 
 static void test_slice_numbers(void **state)
 {
@@ -245,7 +239,7 @@ static void test_folders(void **state)
         snprintf(path, sizeof path, "%s/none/x", root);
         assert_false(fs_mkdir_one(path, 0750, &e).ok);          /* one level */
         assert_false(fs_mkdir("", 0750, &e).ok);
-        assert_int_equal(nftw(root, remove_entry, 8, FTW_DEPTH | FTW_PHYS), 0);
+        assert_int_equal(remove_tree(root), 0);
 }
 
 struct counted_task {

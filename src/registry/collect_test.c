@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/rules.h"
+#include "base/testing.h"
 #include "registry/collect.h"
 #include "registry/internal.h"
 #include "registry/push.h"
@@ -72,19 +73,13 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
         registry_free(w->registry);
         arena_fini(&w->arena);
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         free(w);
         return 0;
 }

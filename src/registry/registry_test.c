@@ -2,10 +2,10 @@
 #include "registry/push.h"
 
 #include "base/fs.h"
+#include "base/testing.h"
 #include "registry/internal.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -64,19 +64,13 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
         registry_free(w->registry);
         arena_fini(&w->arena);
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         free(w);
         return 0;
 }

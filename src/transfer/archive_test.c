@@ -5,11 +5,11 @@
 #include "transfer/tar.h"
 
 #include "base/fs.h"
+#include "base/testing.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,17 +50,11 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         arena_fini(&w->arena);
         free(w);
         return 0;

@@ -2,6 +2,7 @@
 #include "transfer/backup.h"
 
 #include "base/fs.h"
+#include "base/testing.h"
 #include "registry/push.h"
 #include "store/blob/hold.h"
 
@@ -62,17 +63,6 @@ static int set_up(void **state)
         w->registry = open_registry(w->data);
         *state = w;
         return 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static int tear_down(void **state)

@@ -2,10 +2,10 @@
 #include "store/blob/blob.h"
 
 #include "base/fs.h"
+#include "base/testing.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,18 +43,12 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
         blob_store_free(w->store);
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         free(w);
         return 0;
 }

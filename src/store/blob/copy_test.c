@@ -2,10 +2,10 @@
 #include "store/blob/copy.h"
 
 #include "base/fs.h"
+#include "base/testing.h"
 #include "store/blob/hold.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -71,19 +71,13 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
         copy_free(w->copy);
         blob_store_free(w->store);
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         free(w->bytes);
         free(w);
         return 0;

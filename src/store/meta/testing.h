@@ -2,10 +2,10 @@
 #pragma once
 
 #include "base/cleanup.h"
+#include "base/testing.h"
 #include "store/meta/meta.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,19 +50,13 @@ static int set_up(void **state)
         return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
 static int tear_down(void **state)
 {
         struct world *w = *state;
 
         meta_free(w->meta);
         arena_fini(&w->arena);
-        nftw(w->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        remove_tree(w->folder);
         free(w);
         return 0;
 }
