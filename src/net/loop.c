@@ -75,11 +75,6 @@ RESULT loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t 
         return OK;
 }
 
-void loop_unwatch(struct loop *loop, int fd)
-{
-        epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-}
-
 void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg)
 {
         loop->late = late;

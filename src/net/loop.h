@@ -34,7 +34,6 @@ void loop_free(struct loop *loop);
 DEFINE_CLEANUP(struct loop *, loop_free)
 
 RESULT loop_watch(struct loop *loop, struct loop_watch *watch, int fd, uint32_t events, struct err *e);
-void loop_unwatch(struct loop *loop, int fd);
 /* `late` is called after each round of events (to write out what was gathered in it). */
 void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg);
 

@@ -167,11 +167,6 @@ RESULT remote_blob_get(struct client *client, struct slice repository, const str
         return check_bytes(digest, buf_slice(body), e);
 }
 
-RESULT remote_blob_size(struct client *client, struct slice repository, const struct digest *digest, uint64_t *ret_size, struct err *e)
-{
-        return ask_for_blob(client, "HEAD", repository, digest, ret_size, e);
-}
-
 RESULT remote_page(struct client *client, const char *path, struct buf *body, struct remote_place *ret_next, struct err *e)
 {
         struct client_answer answer;

@@ -33,7 +33,6 @@ RESULT remote_upload_cancel(struct client *client, const struct remote_place *pl
 RESULT remote_blob_open(struct client *client, struct slice repository, const struct digest *digest, uint64_t *ret_size, struct err *e);
 /* A small one, whole, held against its digest. */
 RESULT remote_blob_get(struct client *client, struct slice repository, const struct digest *digest, struct buf *body, struct err *e);
-RESULT remote_blob_size(struct client *client, struct slice repository, const struct digest *digest, uint64_t *ret_size, struct err *e);
 
 /* One page of a list: tags (`target` is /v2/<name>/tags/list) or referrers. *ret_next is empty after the last. */
 RESULT remote_page(struct client *client, const char *target, struct buf *body, struct remote_place *ret_next, struct err *e);
