@@ -15,7 +15,7 @@
 
 #include "registry/registry.h"
 
-#define PUSH_SMALL_MAX 8192             /* bytes of a blob that lives in the database, see docs/performance.md when it is measured */
+#define PUSH_SMALL_MAX 8192             /* bytes of a blob that lives in the database: one shared commit, no file */
 
 struct push;
 
