@@ -245,7 +245,7 @@ static void test_range_heads(void **state)
 
 static void test_setters_release_what_they_replace(void **state)
 {
-        struct http_response rs = { 0 };        /* descriptor 0 is not the response's */
+        struct http_response rs = { .fd = -1 };
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
         (void)state;
