@@ -384,6 +384,15 @@ static enum step refuse_head(struct connection *c, int status, const struct err 
         return exchange_fail(c, status);
 }
 
+/* Empty lines behind a request, as some clients send them (RFC 9112, section 2.2), are no beginning of the next. */
+static void drop_empty_lines(struct connection *c)
+{
+        if (c->scan.skip == 0 || c->scan.skip < c->in.n)
+                return;
+        buf_consume(&c->in, c->in.n);
+        c->scan = (struct head_scan){ 0 };
+}
+
 /* Is the head complete? Then its request begins, and what came behind it stays in c->in. */
 static enum step scan_head(struct connection *c, bool *ret_more)
 {
@@ -431,6 +440,8 @@ static enum step on_head(struct connection *c)
                         return STEP_WAIT;
                 }
         }
+        if (c->state == CONNECTION_IDLE)
+                drop_empty_lines(c);
         if (c->in.n && c->state == CONNECTION_IDLE) {
                 c->state = CONNECTION_HEAD;
                 set_limit(c);           /* counts from the first byte, whatever comes after it */
@@ -490,7 +501,9 @@ void connection_run(struct connection *c)
         if (c->state == CONNECTION_CLOSED)
                 return;
         if (c->state != before || c->state == CONNECTION_IDLE) {
-                c->progress_bytes = c->queued_bytes = 0;
+                c->queued_bytes = 0;
+                if (c->state != CONNECTION_SEND)
+                        c->progress_bytes = 0;          /* of an answer it counts what went out on the way here: that may be queued */
                 set_limit(c);
         }
         if (c->state == CONNECTION_IDLE && c->in.n == 0)

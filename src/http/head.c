@@ -154,9 +154,9 @@ static RESULT parse_version(struct parse *p, struct slice text)
         if (text.n != 8 || !slice_starts(text, S("HTTP/")) || !char_is(text.p[5], CHAR_DIGIT) || text.p[6] != '.' ||
             !char_is(text.p[7], CHAR_DIGIT))
                 return bad(p, "the request line must be <method> <target> HTTP/1.1, with single spaces");
-        if (text.p[5] != '1' || text.p[7] > '1')
+        if (text.p[5] != '1')
                 return refuse(p->ret_status, 505, p->e, "this server speaks HTTP/1.1 and HTTP/1.0");
-        p->head.version_minor = (unsigned)(text.p[7] - '0');
+        p->head.version_minor = text.p[7] == '0' ? 0 : 1;      /* a later one is answered as 1.1 (RFC 9110, section 2.5) */
         return OK;
 }
 

@@ -129,7 +129,6 @@ static const struct { struct slice text; int status; } status_rows[] = {
         { S("GET / HTTP/11\r\n" H "\r\n"), 400 },
         { S("GET / HTTP/1.11\r\n" H "\r\n"), 400 },
         { S("GET / HTTP/1,1\r\n" H "\r\n"), 400 },
-        { S("GET / HTTP/1.2\r\n" H "\r\n"), 505 },
         { S("GET / HTTP/0.9\r\n" H "\r\n"), 505 },
         { S("GET / HTTP/3.0\r\n" H "\r\n"), 505 },
         { S("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505 },

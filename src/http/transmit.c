@@ -27,7 +27,7 @@ static void refuse_range(struct exchange *ex)
         struct slice text = message_unsatisfied_range(size, &ex->arena);
 
         message_drop_body(rs);
-        IGNORE(FAIL(&ex->e, ERR_RANGE, 0, "the range lies outside of the %llu bytes that there are", (unsigned long long)size));
+        IGNORE(FAIL(&ex->e, ERR_INVALID, 0, "the range lies outside of the %llu bytes that there are", (unsigned long long)size));
         ex->connection->home->server->app.fail(&ex->rq, rs, 416, &ex->e);
         if (text.p)
                 http_response_header(rs, S("Content-Range"), text);

@@ -46,7 +46,7 @@ int error_status(enum err_code code)
 }
 
 /* The specification has no code for a request that is no request; UNSUPPORTED is the nearest. UNKNOWN is what other registries
- * use for a failure of theirs. */
+ * use for a failure of theirs, RANGE_INVALID for a range outside of a blob. */
 struct slice error_name(enum err_code code, int status)
 {
         if (code < ERR_CODE_COUNT && table[code].name)
@@ -55,6 +55,8 @@ struct slice error_name(enum err_code code, int status)
                 return S("NAME_UNKNOWN");
         if (status == 413)
                 return S("SIZE_INVALID");
+        if (status == 416)
+                return S("RANGE_INVALID");
         if (status == 429 || status == 503)
                 return S("TOOMANYREQUESTS");
         if (status >= 500 && status != 501 && status != 505)

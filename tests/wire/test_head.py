@@ -98,10 +98,14 @@ class HeadTest(DaemonTest):
         self.assert_alive()
 
     def test_the_version_is_http_1(self):
-        for version in ('HTTP/2.0', 'HTTP/0.9', 'HTTP/3.0', 'HTTP/1.2'):
+        for version in ('HTTP/2.0', 'HTTP/0.9', 'HTTP/3.0'):
             answer, closed = self.exchange(request(f'GET /v2/ {version}', 'Host: a'))
             self.assertEqual(answer.status, 505, version)
             self.assertTrue(closed)
+
+    def test_a_later_version_of_http_1_is_answered_as_1_1(self):
+        answer, _ = self.exchange(request('GET /v2/ HTTP/1.2', 'Host: a', 'Connection: close'))
+        self.assertEqual((answer.status, answer.version), (200, 1))
 
     def test_the_beginning_of_http_2_is_no_request(self):
         answer, closed = self.exchange(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')

@@ -1,4 +1,5 @@
 """Every limit of the HTTP engine has its answer, and the rest of the registry does not notice (times are set low by flags)."""
+import os
 import socket
 import threading
 import time
@@ -149,6 +150,24 @@ class TimeLimitTest(DaemonTest):
         self.assertEqual((answer.status, answer['Connection'].lower()), (408, 'close'))
         self.assertTrue(connection.is_closed())
 
+    def test_a_head_that_stops_and_a_client_that_stays(self):
+        """After the answer the connection is given up, whether the client reads it or not."""
+        connection = self.connect()
+        connection.send(b'GET /v2/ HTTP/1.1\r\nHo')
+        time.sleep(8)                                   # the head's time, and what is left for the client to close
+        with self.assertRaises(OSError):
+            for _ in range(10):
+                connection.send(b'x')
+                time.sleep(0.1)
+
+    def test_empty_lines_behind_a_request(self):
+        connection = self.connect()
+        for _ in range(2):
+            connection.send(connection.head('GET', '/v2/') + b'\r\n')
+            self.assertEqual(connection.response().status, 200)
+            time.sleep(1.5)                             # longer than a head may take
+        self.assertEqual(connection.request('GET', '/v2/').status, 200)
+
     def test_a_connection_without_a_request(self):
         self.assertLess(self.close_time(self.connect()), 6)
 
@@ -208,6 +227,32 @@ class TimeLimitTest(DaemonTest):
             pass
         sock.close()
         self.assertLess(received, len(blob))
+
+
+class SlowTlsReaderTest(DaemonTest):
+    """What a client took while the socket was full all the time counts, too."""
+    tls = True
+    flags = ('--body-rate', '10KiB/s', '--body-rate-window', '1s')
+
+    def test_a_slow_reader_gets_all(self):
+        blob = os.urandom(1 << 20) * 8
+        digest = self.registry.push_blob(self.repository, blob)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        raw.connect((self.orlop.address, self.orlop.port))
+        sock = self.orlop.tls_context().wrap_socket(raw, server_hostname=self.orlop.address)
+        self.addCleanup(sock.close)
+        sock.settimeout(20)
+        sock.sendall(self.connect().head('GET', f'/v2/{self.repository}/blobs/{digest}'))
+        received, start = 0, time.monotonic()
+        while time.monotonic() - start < 6:
+            received += len(sock.recv(4096))            # 20 KB/s
+            time.sleep(0.2)
+        while data := sock.recv(1 << 20):
+            received += len(data)
+            if received >= len(blob):
+                break
+        self.assertGreaterEqual(received, len(blob))
 
 
 class ConnectionLimitTest(DaemonTest):
