@@ -84,12 +84,14 @@ RESULT api_set_identity(struct api *api, const struct api_identity *identity, st
 
 /* --- Errors ----------------------------------------------------------------------------------------------------------- */
 
-/* What went wrong inside is for the log; the client gets what it needs to ask about it. */
+/* What went wrong inside is for the log; the client gets what it needs to ask about it. That what it asks for is damaged, and that
+ * a push mends it, it has to know. */
 static struct slice client_message(struct http_request *rq, int status, const struct err *e)
 {
         if (e->code == ERR_FULL)
                 return S("the registry's storage is full; nothing that it holds is lost: make room, then push again");
-        if (status < 500 || e->code == ERR_UNSUPPORTED || e->code == ERR_BUSY || e->code == ERR_LIMIT || e->code == ERR_INVALID)
+        if (status < 500 || e->code == ERR_UNSUPPORTED || e->code == ERR_BUSY || e->code == ERR_LIMIT || e->code == ERR_INVALID ||
+            (e->code == ERR_CORRUPT && !e->sys_errno))
                 return slice_from(e->message);
         return api_text(rq, "the registry failed at this; its log tells why, beside request id %s", rq->id);
 }

@@ -12,13 +12,10 @@ import time
 import unittest
 from pathlib import Path
 
+from support.commands import run_orlop
 from support.daemon import Daemon, binary, free_port
 
 MIB = 1 << 20
-
-
-def run_orlop(*arguments, **more):
-    return subprocess.run([binary(), *map(str, arguments)], capture_output=True, text=True, timeout=120, **more)
 
 
 def stopped_store(folder, *flags, tls=True):

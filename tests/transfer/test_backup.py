@@ -11,6 +11,7 @@ import time
 import unittest
 from pathlib import Path
 
+from support.commands import run_orlop
 from support.daemon import Daemon, binary
 from support.registry import Registry, digest_of, expect
 from support.store import check_store
@@ -18,10 +19,6 @@ from support.store import check_store
 LOAD_SECONDS = 4
 QUICK = ('--gc-grace', '1s', '--gc-interval', '1s', '--gc-trash-delay', '1s')
 OTHER_FILE_SYSTEM = Path('/dev/shm')
-
-
-def run_orlop(*arguments):
-    return subprocess.run([binary(), *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
 def objects(data):

@@ -61,6 +61,17 @@ static RESULT check_parts(struct db *db, int64_t repository, struct put *put, st
         return OK;
 }
 
+static RESULT link_parts(struct tx *tx, int64_t repository, int64_t id, const struct put *put, struct err *e)
+{
+        for (size_t i = 0; i < put->part_count; i++) {
+                if (put->parts[i].is_manifest)
+                        TRY(db_change(tx->db, SQL_MANIFEST_ADD_CHILD, VALUES(V_I(id), V_I(put->part_ids[i])), e));
+                else
+                        TRY(db_change(tx->db, SQL_MANIFEST_ADD_BLOB, VALUES(V_I(id), V_I(put->part_ids[i]), V_I(repository)), e));
+        }
+        return OK;
+}
+
 static RESULT add_manifest(struct tx *tx, int64_t repository, const struct put *put, int64_t *ret_id, struct err *e)
 {
         const struct meta_manifest *m = put->manifest;
@@ -70,22 +81,18 @@ static RESULT add_manifest(struct tx *tx, int64_t repository, const struct put *
                     VALUES(V_I(repository), V_D(&m->digest), V_T(m->media_type), V_T(m->artifact_type),
                            V_D(m->has_subject ? &m->subject : NULL), V_T(m->annotations), V_I(m->size), V_I(tx->now_us),
                            V_B(m->payload)), &found, ret_id, e));
-        for (size_t i = 0; i < put->part_count; i++) {
-                if (put->parts[i].is_manifest)
-                        TRY(db_change(tx->db, SQL_MANIFEST_ADD_CHILD, VALUES(V_I(*ret_id), V_I(put->part_ids[i])), e));
-                else
-                        TRY(db_change(tx->db, SQL_MANIFEST_ADD_BLOB, VALUES(V_I(*ret_id), V_I(put->part_ids[i]), V_I(repository)), e));
-        }
+        TRY(link_parts(tx, repository, *ret_id, put, e));
         tx_stale(tx, put->repository, S(""), &m->digest);
         if (m->has_subject)
                 tx_stale(tx, put->repository, S(""), &m->subject);
         return OK;
 }
 
-/* Equal bytes again. Where they do not tell their type themselves, the last push does. Bytes that the disk had spoiled are good
- * again, and a review that is near is put off: whoever pushes a manifest by digest is about to name it. */
-static RESULT again(struct tx *tx, int64_t id, bool same_type, const struct put *put, struct err *e)
+/* Equal bytes again. Where they do not tell their type themselves, the last push does. Bytes and links that the disk had spoiled
+ * are good again, and a review that is near is put off: whoever pushes a manifest by digest is about to name it. */
+static RESULT again(struct tx *tx, int64_t repository, int64_t id, bool same_type, const struct put *put, struct err *e)
 {
+        TRY(link_parts(tx, repository, id, put, e));
         TRY(db_change(tx->db, SQL_MANIFEST_MEND, VALUES(V_I(id), V_B(put->manifest->payload)), e));
         if (db_changes(tx->db))
                 tx_stale(tx, put->repository, S(""), &put->manifest->digest);
@@ -109,7 +116,7 @@ static RESULT find_manifest(struct tx *tx, int64_t repository, const struct put 
                 return OK;
         *ret_id = rows_i64(&rows, 0);
         same_type = slice_eq(rows_bytes(&rows, 2), put->manifest->media_type);
-        return again(tx, *ret_id, same_type, put, e);
+        return again(tx, repository, *ret_id, same_type, put, e);
 }
 
 /* The manifest that loses a tag may have been held by it alone. */

@@ -102,6 +102,14 @@ RESULT meta_probe(struct meta *m, struct err *e)
         return writer_run(&m->writer, write_probe, NULL, true, e);
 }
 
+/* SQLite names the database in a line of its own before the finding. */
+static const char *last_line(const char *text)
+{
+        const char *end = text ? strrchr(text, '\n') : NULL;
+
+        return end ? end + 1 : text ? text : "no memory to tell";
+}
+
 static RESULT check_integrity(struct db *db, struct err *e)
 {
         sqlite3_stmt *statement = NULL;
@@ -114,7 +122,7 @@ static RESULT check_integrity(struct db *db, struct err *e)
                 const char *finding = (const char *)sqlite3_column_text(statement, 0);
 
                 if (!finding || strcmp(finding, "ok") != 0)
-                        result = FAIL(e, ERR_CORRUPT, 0, "the database is damaged: %s", finding ? finding : "no memory to tell");
+                        result = FAIL(e, ERR_CORRUPT, 0, "the database is damaged: %s", last_line(finding));
         }
         sqlite3_finalize(statement);
         return result;
