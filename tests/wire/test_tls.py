@@ -253,3 +253,29 @@ class RestartTest(unittest.TestCase):
             self.assertEqual(orlop.authority.read_bytes(), authority)
             with orlop.connect() as connection:
                 self.assertIn(('DNS', 'new.example'), connection.sock.getpeercert()['subjectAltName'])
+
+
+class SlowTlsReaderTest(DaemonTest):
+    """What a client took while the socket was full all the time counts, too."""
+    tls = True
+    flags = ('--body-rate', '1KiB/s', '--body-rate-window', '3s')
+
+    def test_a_slow_reader_gets_all(self):
+        blob = os.urandom(1 << 20) * 8
+        digest = self.registry.push_blob(self.repository, blob)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        raw.connect((self.orlop.address, self.orlop.port))
+        sock = self.orlop.tls_context().wrap_socket(raw, server_hostname=self.orlop.address)
+        self.addCleanup(sock.close)
+        sock.settimeout(20)
+        sock.sendall(self.connect().head('GET', f'/v2/{self.repository}/blobs/{digest}'))
+        received, start = 0, time.monotonic()
+        while time.monotonic() - start < 8:
+            received += len(sock.recv(4096))            # 20 KB/s
+            time.sleep(0.2)
+        while data := sock.recv(1 << 20):
+            received += len(data)
+            if received >= len(blob):
+                break
+        self.assertGreaterEqual(received, len(blob))
