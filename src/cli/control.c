@@ -1,9 +1,13 @@
 #include "cli/control.h"
 
+#include "base/clock.h"
+#include "cli/answer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,8 +17,9 @@
 
 enum {
         CONNECTIONS_MAX = 8,
-        REQUEST_TIMEOUT_S = 10,
+        REQUEST_TIMEOUT_MS = 10000,     /* for all of it */
         ANSWER_TIMEOUT_S = 30,          /* without progress of the one who reads */
+        NO_DESCRIPTOR_MS = 100,         /* until somebody is accepted again */
         ARENA_BYTES = 256 * 1024,
         STACK_BYTES = 256 * 1024,
 };
@@ -32,6 +37,7 @@ struct client {
         struct control *control;
         int fd;                         /* owned */
         size_t place;
+        struct answer answer;
 };
 
 /* --- The socket ------------------------------------------------------------------------------------------------------- */
@@ -147,8 +153,19 @@ static RESULT send_all(int fd, struct slice bytes, struct err *e)
         return OK;
 }
 
+/* until_ms: on the monotonic clock; 0: for ever. */
+static RESULT wait_readable(int fd, int64_t until_ms, struct err *e)
+{
+        struct pollfd readable = { fd, POLLIN, 0 };
+        int64_t left_ms = until_ms ? MAX(until_ms - clock_mono_ms(), (int64_t)0) : -1;
+
+        if (poll(&readable, 1, (int)left_ms) == 0)
+                return FAIL(e, ERR_TIMEOUT, 0, "the request did not come in time");
+        return OK;
+}
+
 /* The next line, without its end, valid until the next call. *ret_found: false at the end. */
-static RESULT next_line(int fd, struct buf *in, size_t *used, bool *ret_found, struct slice *ret_line, struct err *e)
+static RESULT next_line(int fd, int64_t until_ms, struct buf *in, size_t *used, bool *ret_found, struct slice *ret_line, struct err *e)
 {
         buf_consume(in, *used);
         *used = 0;
@@ -165,6 +182,7 @@ static RESULT next_line(int fd, struct buf *in, size_t *used, bool *ret_found, s
                 }
                 if (!room)
                         return FAIL(e, ERR_LIMIT, 0, "a line on the control socket is too long");
+                TRY(wait_readable(fd, until_ms, e));
                 n = recv(fd, room, 4096, 0);
                 if (n < 0 && errno != EINTR)
                         return FAIL(e, ERR_IO, errno, "read from the control socket");
@@ -174,22 +192,15 @@ static RESULT next_line(int fd, struct buf *in, size_t *used, bool *ret_found, s
         }
 }
 
-static void set_timeouts(int fd, time_t receive_s, time_t send_s)
-{
-        struct timeval receive = { .tv_sec = receive_s }, transmit = { .tv_sec = send_s };
-
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof receive);
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &transmit, sizeof transmit);
-}
-
 /* --- The daemon's side ------------------------------------------------------------------------------------------------ */
 
-static RESULT send_line(void *arg, struct slice line, struct err *e)
+static RESULT put_line(void *arg, struct slice line, struct err *e)
 {
-        const struct client *client = arg;
+        struct client *client = arg;
 
-        TRY(send_all(client->fd, line, e));
-        return send_all(client->fd, S("\n"), e);
+        if (slice_starts(line, S("{\"kind\":\"progress\"")) && answer_is_behind(&client->answer))
+                return OK;
+        return answer_put(&client->answer, line, e);
 }
 
 static RESULT run_request(struct client *client, struct slice line, struct arena *arena, struct buf *answer, int *ret_status, struct err *e)
@@ -204,7 +215,7 @@ static RESULT run_request(struct client *client, struct slice line, struct arena
                 .disk_reserve_bytes = control->disk_reserve_bytes,
                 .describe = control->config.describe,
                 .describe_arg = control->config.describe_arg,
-                .sink = { send_line, client },
+                .sink = { put_line, client },
                 .line = *answer,
         };
         struct result result;
@@ -218,34 +229,43 @@ static RESULT run_request(struct client *client, struct slice line, struct arena
         return result;
 }
 
-static void put_end(struct buf *answer, struct result result, int status, const struct err *e)
+static void format_end(struct buf *text, struct result result, int status, const struct err *e)
 {
-        buf_reset(answer);
+        buf_reset(text);
         if (result.ok) {
-                buf_printf(answer, "{\"kind\":\"end\",\"status\":%d}", status);
+                buf_printf(text, "{\"kind\":\"end\",\"status\":%d}", status);
         } else {
-                buf_put(answer, S("{\"kind\":\"error\",\"message\":"));
-                buf_put_json_string(answer, slice_from(e->message));
-                buf_printf(answer, ",\"invalid\":%s}", e->code == ERR_INVALID ? "true" : "false");
+                buf_put(text, S("{\"kind\":\"error\",\"message\":"));
+                buf_put_json_string(text, slice_from(e->message));
+                buf_printf(text, ",\"invalid\":%s}", e->code == ERR_INVALID ? "true" : "false");
         }
 }
 
-static void serve_client(struct client *client)
+static RESULT read_and_run(struct client *client, struct buf *text, int *ret_status, struct err *e)
 {
-        _cleanup_(buf_fini) struct buf in = BUF_INIT(OPERATION_REQUEST_MAX), answer = BUF_INIT(OPERATION_LINE_MAX);
+        _cleanup_(buf_fini) struct buf in = BUF_INIT(OPERATION_REQUEST_MAX);
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(ARENA_BYTES);
-        struct err e = ERR_INIT, ignored;
         struct slice line;
-        struct result result;
         size_t used = 0;
-        int status = 0;
         bool found;
 
-        if (!next_line(client->fd, &in, &used, &found, &line, &e).ok || !found)
-                return;
-        result = run_request(client, line, &arena, &answer, &status, &e);
-        put_end(&answer, result, status, &e);
-        IGNORE(send_line(client, buf_slice(&answer), &ignored));        /* who has gone needs no answer */
+        TRY(next_line(client->fd, clock_mono_ms() + REQUEST_TIMEOUT_MS, &in, &used, &found, &line, e));
+        if (!found)
+                return FAIL(e, ERR_CLOSED, 0, "the request ended within its line");
+        return run_request(client, line, &arena, text, ret_status, e);
+}
+
+/* Who has gone needs no answer. */
+static void serve_client(struct client *client)
+{
+        _cleanup_(buf_fini) struct buf text = BUF_INIT(OPERATION_LINE_MAX);
+        struct err e = ERR_INIT, ignored;
+        int status = 0;
+        struct result result = read_and_run(client, &text, &status, &e);
+
+        format_end(&text, result, status, &e);
+        if (answer_put(&client->answer, buf_slice(&text), &ignored).ok)
+                IGNORE(answer_end(&client->answer, &ignored));
 }
 
 static void *client_thread(void *arg)
@@ -253,8 +273,11 @@ static void *client_thread(void *arg)
         struct client *client = arg;
         struct control *control = client->control;
 
-        set_timeouts(client->fd, REQUEST_TIMEOUT_S, ANSWER_TIMEOUT_S);
+        struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
+
+        setsockopt(client->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
         serve_client(client);
+        answer_fini(&client->answer);
         pthread_mutex_lock(&control->lock);
         control->clients[client->place] = -1;
         close(client->fd);
@@ -282,7 +305,7 @@ static bool start_client(struct control *control, int fd, size_t place)
 
         if (!client)
                 return false;
-        *client = (struct client){ control, fd, place };
+        *client = (struct client){ control, fd, place, ANSWER_INIT(fd, control->config.data_dir) };
         pthread_attr_init(&attributes);
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
         pthread_attr_setstacksize(&attributes, STACK_BYTES);
@@ -293,25 +316,42 @@ static bool start_client(struct control *control, int fd, size_t place)
         return started;
 }
 
-void control_accept(struct control *control)
+/* A place, or a word why there is none. */
+static void take_client(struct control *control, int fd)
 {
-        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
+        static const char busy[] = "{\"kind\":\"error\",\"message\":\"too many commands talk to this registry at once; try again when "
+                                   "they have ended\",\"invalid\":false}\n";
         size_t place = 0;
+        bool taken = false;
 
-        if (fd < 0)
-                return;
         pthread_mutex_lock(&control->lock);
         while (place < CONNECTIONS_MAX && control->clients[place] >= 0)
                 place++;
-        if (place < CONNECTIONS_MAX && may_ask(fd)) {
+        if (place < CONNECTIONS_MAX) {
                 control->clients[place] = fd;
-                if (start_client(control, fd, place))
-                        fd = -1;
-                else
+                taken = start_client(control, fd, place);
+                if (!taken)
                         control->clients[place] = -1;
         }
         pthread_mutex_unlock(&control->lock);
-        cleanup_fd(&fd);
+        if (taken)
+                return;
+        (void)!send(fd, busy, sizeof busy - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        close(fd);
+}
+
+void control_accept(struct control *control)
+{
+        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC);
+
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE))
+                poll(NULL, 0, NO_DESCRIPTOR_MS);
+        if (fd < 0)
+                return;
+        if (may_ask(fd))
+                take_client(control, fd);
+        else
+                close(fd);
 }
 
 /* --- The client's side ------------------------------------------------------------------------------------------------ */
@@ -359,7 +399,7 @@ RESULT control_ask(int fd, const struct operation_request *request, RESULT_FN(li
 {
         _cleanup_(buf_fini) struct buf out = BUF_INIT(OPERATION_REQUEST_MAX), in = BUF_INIT(2 * OPERATION_LINE_MAX);
         struct slice text;
-        struct result result;
+        struct result result, sent;
         size_t used = 0;
         bool found;
 
@@ -367,9 +407,11 @@ RESULT control_ask(int fd, const struct operation_request *request, RESULT_FN(li
         buf_put_char(&out, '\n');
         if (!buf_ok(&out))
                 return FAIL(e, ERR_INVALID, 0, "these are too many words for one request");
-        TRY(send_all(fd, buf_slice(&out), e));
+        sent = send_all(fd, buf_slice(&out), e);        /* who does not listen may have told why */
         for (;;) {
-                TRY(next_line(fd, &in, &used, &found, &text, e));
+                TRY(next_line(fd, 0, &in, &used, &found, &text, e));
+                if (!found && !sent.ok)
+                        return FAILED;
                 if (!found)
                         return FAIL(e, ERR_CLOSED, 0, "the registry ended before its answer did");
                 if (is_last(text, &result, ret_status, e))

@@ -1,8 +1,8 @@
 /* <data>/control.sock: where orlop status, gc, rm, du, ls and check talk to the daemon that runs. Its owner and root only.
  *
  * A connection carries one request, a line (jobs/operations.h), and its answer: lines, the last of which has the kind "end" with
- * "status", or "error" with "message" and "invalid". Then it is closed. A few connections at once; a client that reads too slowly
- * loses its answer.
+ * "status", or "error" with "message" and "invalid". Then it is closed. A few connections at once. No operation waits for a client
+ * that reads slowly (answer.h); one that stops reading loses its answer.
  *
  *      TRY(control_open(&config, &control, e));
  *      poll control_fd(), then control_accept()        by one thread

@@ -7,16 +7,19 @@ SECONDS = 60                            # sanitizers and a busy machine
 
 def connect(data, timeout=SECONDS):
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(timeout)
     sock.connect(str(data / 'control.sock'))
+    sock.settimeout(timeout)
     return sock
 
 
 def read_lines(sock):
-    """All lines until the daemon closes."""
+    """All lines until the daemon closes; where it has not read all that was sent, its close is a reset."""
     text = b''
-    while part := sock.recv(1 << 16):
-        text += part
+    try:
+        while part := sock.recv(1 << 16):
+            text += part
+    except ConnectionResetError:
+        pass
     assert not text or text.endswith(b'\n'), text[-200:]
     return [json.loads(line) for line in text.splitlines()]
 

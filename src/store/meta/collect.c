@@ -483,7 +483,7 @@ RESULT meta_garbage_each(struct meta *m, const struct meta_rules *rules, meta_ga
         _cleanup_(reader_returnp) struct reader *reader = NULL;
         struct look look = { .rules = rules, .fn = fn, .arg = arg };
 
-        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(reader_lend_long(&m->readers, &reader, e));
         look.db = &reader->db;
         TRY(look_at_manifests(&look, true, e));
         if (rules->untagged_us)

@@ -136,7 +136,7 @@ RESULT meta_totals(struct meta *m, struct meta_totals *ret_totals, struct err *e
         _cleanup_(rows_end) struct rows rows = { 0 };
         bool found;
 
-        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(reader_lend_long(&m->readers, &reader, e));
         TRY(db_query(&reader->db, SQL_TOTALS, NO_VALUES, &rows, e));
         TRY(rows_next(&rows, &found, e));
         *ret_totals = (struct meta_totals){

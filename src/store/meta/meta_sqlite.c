@@ -156,7 +156,7 @@ RESULT meta_check(struct meta *m, struct err *e)
 {
         _cleanup_(reader_returnp) struct reader *reader = NULL;
 
-        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(reader_lend_long(&m->readers, &reader, e));
         return db_check(&reader->db, e);
 }
 

@@ -14,6 +14,7 @@ void readers_init(struct readers *readers, const char *path)
         *readers = (struct readers){ .path = path, .opened = opened_nobody };
         pthread_mutex_init(&readers->lock, NULL);
         pthread_cond_init(&readers->home, NULL);
+        pthread_cond_init(&readers->long_home, NULL);
 }
 
 static void reader_free(struct reader *reader)
@@ -32,6 +33,7 @@ void readers_fini(struct readers *readers)
         readers->first = NULL;
         pthread_mutex_destroy(&readers->lock);
         pthread_cond_destroy(&readers->home);
+        pthread_cond_destroy(&readers->long_home);
 }
 
 static RESULT reader_open(struct readers *readers, struct reader **ret_reader, struct err *e)
@@ -80,11 +82,37 @@ RESULT reader_lend(struct readers *readers, struct reader **ret_reader, struct e
         return OK;
 }
 
+static void end_long(struct readers *readers)
+{
+        pthread_mutex_lock(&readers->lock);
+        readers->long_lent = false;
+        pthread_cond_signal(&readers->long_home);
+        pthread_mutex_unlock(&readers->lock);
+}
+
+RESULT reader_lend_long(struct readers *readers, struct reader **ret_reader, struct err *e)
+{
+        pthread_mutex_lock(&readers->lock);
+        while (readers->long_lent)
+                pthread_cond_wait(&readers->long_home, &readers->lock);
+        readers->long_lent = true;
+        pthread_mutex_unlock(&readers->lock);
+        if (!reader_lend(readers, ret_reader, e).ok) {
+                end_long(readers);
+                return FAILED;
+        }
+        (*ret_reader)->is_long = true;
+        return OK;
+}
+
 void reader_return(struct reader *reader)
 {
         struct readers *readers = reader->readers;
         bool fresh = reader->used_ms == 0;
 
+        if (reader->is_long)
+                end_long(readers);
+        reader->is_long = false;
         pthread_mutex_lock(&readers->lock);
         reader->used_ms = clock_mono_ms();
         reader->next = readers->first;

@@ -159,7 +159,7 @@ RESULT meta_usage_each(struct meta *m, meta_usage_fn *fn, void *arg, struct err 
         _cleanup_(rows_end) struct rows rows = { 0 };
         bool found;
 
-        TRY(reader_lend(&m->readers, &reader, e));
+        TRY(reader_lend_long(&m->readers, &reader, e));
         TRY(db_query(&reader->db, SQL_USAGE, NO_VALUES, &rows, e));
         for (;;) {
                 struct meta_usage usage;

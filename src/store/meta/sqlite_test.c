@@ -623,6 +623,45 @@ static void many_at_once(void **state)
         assert_int_equal(w->meta->readers.count, 1);
 }
 
+/* --- Readers ---------------------------------------------------------------------------------------------------------- */
+
+static void *lend_long(void *arg)
+{
+        struct actor *actor = arg;
+        struct reader *reader = NULL;
+
+        actor->ok = reader_lend_long(&actor->meta->readers, &reader, &actor->err).ok;
+        if (actor->ok)
+                reader_return(reader);
+        *actor->ending += 1;
+        return NULL;
+}
+
+/* However many want to read for long: one does, and there are readers for requests. */
+static void long_readers_leave_others_for_requests(void **state)
+{
+        struct world *w = *state;
+        struct reader *reader = NULL, *others[READERS_MAX - 1];
+        struct actor waiting[READERS_MAX];
+        atomic_int began = 0;
+
+        must(reader_lend_long(&w->meta->readers, &reader, &e));
+        for (int i = 0; i < READERS_MAX; i++)
+                start(&waiting[i], w, i, &began, lend_long);
+        for (int i = 0; i < READERS_MAX - 1; i++)
+                must(reader_lend(&w->meta->readers, &others[i], &e));
+        usleep(20000);
+        assert_int_equal(began, 0);
+        for (int i = 0; i < READERS_MAX - 1; i++)
+                reader_return(others[i]);
+        usleep(20000);
+        assert_int_equal(began, 0);
+        reader_return(reader);
+        for (int i = 0; i < READERS_MAX; i++)
+                end(&waiting[i]);
+        assert_int_equal(began, READERS_MAX);
+}
+
 /* --- Kill -9 ---------------------------------------------------------------------------------------------------------- */
 
 enum { KILLS = 4, ACKNOWLEDGED = 200 };
@@ -732,6 +771,7 @@ int main(void)
                 TEST(log_stays_small_and_is_copied_when_idle),
                 TEST(whatever_may_be_garbage_is_queued),
                 TEST(asking_puts_a_review_off),
+                TEST(long_readers_leave_others_for_requests),
                 TEST(many_at_once),
                 TEST(acknowledged_writes_survive_kill_9),
         };
