@@ -96,8 +96,9 @@ RESULT meta_blob_get(struct meta *m, struct slice repository, const struct diges
         bool again;
 
         TRY(get(m, repository, with_bytes, arena, &blob, &held, &again, e));
-        if (again && rule_holds(RULE_ASKED_FOR_STAYS)) {
-                TRY(writer_run(&m->writer, put_off, &held, false, e));
+        if (again) {
+                if (rule_holds(RULE_ASKED_FOR_STAYS))
+                        TRY(writer_run(&m->writer, put_off, &held, false, e));
                 TRY(get(m, repository, with_bytes, arena, &blob, &held, NULL, e));
         }
         *ret_blob = blob;
