@@ -33,8 +33,10 @@
 enum {
         RECEIVE_BYTES = 64 * 1024,
         BODY_BUFFER_MIN = 16 * 1024,
-        BODY_BUFFER_MAX = 256 * 1024,
-        LARGE_BUFFERS_MAX = 64 * 1024 * 1024,
+        BODY_BUFFER_STEP = 4,                   /* how they grow */
+        BODY_BUFFER_MAX = 1024 * 1024,
+        LARGE_BUFFERS_MAX = 32 * 1024 * 1024,
+        LARGE_BUFFER_SHARE = 16,                /* a buffer is at most this part of what is left of them */
         WHOLE_BODIES_MAX = 128 * 1024 * 1024,
         EXCHANGE_ARENA_MAX = 64 * 1024 * 1024,
         HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
@@ -124,6 +126,7 @@ struct exchange {
         /* the body in */
         struct chunked chunked;
         uint64_t body_left;                     /* not chunked: bytes still to come */
+        uint64_t body_given;                    /* bytes that the handler got */
         bool body_complete;                     /* all of it was received */
         bool continue_owed;                     /* the client waits for 100 */
         struct body_buffer fill, busy;          /* the loop fills one while the worker has the other */

@@ -17,26 +17,26 @@ static void free_buffer(struct exchange *ex, struct body_buffer *buffer)
         *buffer = (struct body_buffer){ 0 };
 }
 
-/* Large buffers are for clients that fill them, and only as many as the server may have. */
-static size_t grant(struct exchange *ex)
+/* Large buffers are for clients that fill them, and only as many as the server may have: the less is left, the smaller they are, so
+ * that many clients at once get something each. */
+static size_t grantable(const struct exchange *ex)
 {
-        struct http_server *server = ex->connection->home->server;
-        size_t want = ex->buffer_want;
+        uint64_t taken = ex->connection->home->server->large_buffer_bytes;
+        uint64_t left = taken < LARGE_BUFFERS_MAX ? LARGE_BUFFERS_MAX - taken : 0;
+        size_t bytes = ex->buffer_want;
 
-        if (want <= BODY_BUFFER_MIN)
-                return BODY_BUFFER_MIN;
-        if (atomic_fetch_add(&server->large_buffer_bytes, want) + want <= LARGE_BUFFERS_MAX)
-                return want;
-        atomic_fetch_sub(&server->large_buffer_bytes, want);
-        return BODY_BUFFER_MIN;
+        while (bytes > BODY_BUFFER_MIN && bytes > left / LARGE_BUFFER_SHARE)
+                bytes /= BODY_BUFFER_STEP;
+        return bytes;
 }
 
 static bool have_buffer(struct exchange *ex)
 {
         if (ex->fill.p)
                 return true;
-        ex->fill.capacity = grant(ex);
-        ex->fill.n = 0;
+        ex->fill = (struct body_buffer){ .capacity = grantable(ex) };
+        if (ex->fill.capacity > BODY_BUFFER_MIN)
+                atomic_fetch_add(&ex->connection->home->server->large_buffer_bytes, ex->fill.capacity);
         ex->fill.p = malloc(ex->fill.capacity);
         if (!ex->fill.p)
                 free_buffer(ex, &ex->fill);
@@ -45,13 +45,9 @@ static bool have_buffer(struct exchange *ex)
 
 void receive_buffer_done(struct exchange *ex)
 {
-        bool was_full = ex->busy.p && ex->busy.n == ex->busy.capacity;
-
         if (!ex->busy.p)
                 return;
-        if (was_full && ex->buffer_want < BODY_BUFFER_MAX)
-                ex->buffer_want *= 4;
-        if (!ex->fill.p && ex->busy.capacity >= ex->buffer_want && !ex->body_complete) {
+        if (!ex->fill.p && ex->busy.capacity >= grantable(ex) && !ex->body_complete) {
                 ex->fill = ex->busy;
                 ex->fill.n = 0;
                 ex->busy = (struct body_buffer){ 0 };
@@ -228,10 +224,26 @@ static bool worth_a_trip(const struct exchange *ex)
         return ex->do_begin || ex->body_complete || ex->broken || ex->fill.n > ex->fill.capacity / 2;
 }
 
+/* A file is written fastest in whole pages, many at once: what is left over of one waits for the bytes that follow. */
+static void keep_rest_of_page(struct exchange *ex)
+{
+        size_t rest = (size_t)((ex->body_given + ex->busy.n) % BODY_BUFFER_MIN);
+
+        if (ex->body_complete || ex->broken || rest >= ex->busy.n || !have_buffer(ex))
+                return;
+        ex->busy.n -= rest;
+        memcpy(ex->fill.p, ex->busy.p + ex->busy.n, rest);
+        ex->fill.n = rest;
+}
+
 static enum step hand_over(struct exchange *ex)
 {
+        if (ex->fill.p && ex->fill.n == ex->fill.capacity && ex->buffer_want < BODY_BUFFER_MAX)
+                ex->buffer_want *= BODY_BUFFER_STEP;
         ex->busy = ex->fill;
         ex->fill = (struct body_buffer){ 0 };
+        keep_rest_of_page(ex);
+        ex->body_given += ex->busy.n;
         ex->do_broken = ex->broken;
         ex->broken_told = ex->broken;
         ex->do_finish = ex->body_complete && !ex->broken;

@@ -13,14 +13,17 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* How often a folder that others remove as empty is made anew before a file moves into it. */
-enum { RENAME_TRIES = 5 };
+enum {
+        RENAME_TRIES = 5,                       /* when others remove the folder as empty before the file moves into it */
+        WRITE_OUT_BYTES = 8 * 1024 * 1024,
+};
 
 struct blob_upload {
         struct blob_store *store;       /* borrowed, outlives its uploads */
         struct upload_id id;
         int fd;                         /* owned */
         uint64_t size;
+        uint64_t written_out;           /* up to here the disk has begun to write */
 };
 
 /* --- Paths ------------------------------------------------------------------------------------------------------------ */
@@ -168,7 +171,7 @@ static RESULT open_upload(struct blob_store *store, const struct upload_id *id, 
                 return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open %s", path.s);
         if (fstat(upload->fd, &st) < 0)
                 return FAIL(e, ERR_IO, errno, "look at %s", path.s);
-        upload->size = (uint64_t)st.st_size;
+        upload->size = upload->written_out = (uint64_t)st.st_size;
         *ret_upload = TAKE_PTR(upload);
         return OK;
 }
@@ -202,10 +205,21 @@ RESULT blob_upload_read(struct blob_upload *upload, uint64_t offset, void *ret_b
         return fs_read_at(upload->fd, offset, ret_bytes, n, ret_n, upload_path(upload->store, &upload->id).s, e);
 }
 
+/* The disk writes while more comes, so that the sync at the end finds little to do. That sync tells of errors, this does not. */
+static void write_out(struct blob_upload *upload)
+{
+        if (upload->size < upload->written_out + WRITE_OUT_BYTES)
+                return;
+        (void)sync_file_range(upload->fd, (off_t)upload->written_out, (off_t)(upload->size - upload->written_out),
+                              SYNC_FILE_RANGE_WRITE);
+        upload->written_out = upload->size;
+}
+
 RESULT blob_upload_write(struct blob_upload *upload, uint64_t offset, const void *bytes, size_t n, struct err *e)
 {
         TRY(fs_write_at(upload->fd, offset, bytes, n, upload_path(upload->store, &upload->id).s, e));
         upload->size = MAX(upload->size, offset + n);
+        write_out(upload);
         return OK;
 }
 
