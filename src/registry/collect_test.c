@@ -624,6 +624,49 @@ static void reserve_refuses_pushes(void **state)
         push_blob(w, REPOSITORY, LARGE, 'r');
 }
 
+/* A request that ran into a full disk has changed nothing, whether the session has bytes in its row or in a file. */
+static void full_disk_leaves_a_session_as_it_was(void **state)
+{
+        static const size_t befores[] = { 0, 100, PUSH_SMALL_MAX, PUSH_SMALL_MAX + 1, LARGE };
+        struct world *w = *state;
+        char bytes[2 * LARGE];
+        struct digest digest;
+
+        memset(bytes, 'f', sizeof bytes);
+        digest_of_bytes(SHA_256, (struct slice){ bytes, sizeof bytes }, &digest);
+        for (size_t i = 0; i < ARRAY_LEN(befores); i++) {
+                _cleanup_(push_freep) struct push *push = NULL;
+                struct upload_id id;
+
+                must(push_begin(w->registry, REPOSITORY, SHA_256, &push, &e));
+                id = *push_id(push);
+                must(push_write(push, (struct slice){ bytes, befores[i] }, &e));
+                must(push_save(push, &e));
+                push_free(TAKE_PTR(push));
+
+                must(push_resume(w->registry, REPOSITORY, &id, &push, &e));
+                must(push_write(push, (struct slice){ bytes, PUSH_SMALL_MAX + 10 }, &e));
+                registry_set_disk_reserve(w->registry, INT64_MAX);
+                must_fail(push_write(push, (struct slice){ bytes, 10 }, &e), ERR_FULL);
+                push_free(TAKE_PTR(push));
+                assert_int_equal(files(w), befores[i] > PUSH_SMALL_MAX);
+
+                must(push_resume(w->registry, REPOSITORY, &id, &push, &e));     /* to look, or to cancel */
+                assert_int_equal(push_received(push), befores[i]);
+                must_fail(push_check_room(push, 10, &e), ERR_FULL);
+                push_free(TAKE_PTR(push));
+
+                registry_set_disk_reserve(w->registry, 1);
+                must(push_resume(w->registry, REPOSITORY, &id, &push, &e));
+                must(push_write(push, (struct slice){ bytes, sizeof bytes - befores[i] }, &e));
+                must(push_commit(push, &digest, &e));
+                push_free(TAKE_PTR(push));
+                must(registry_blob_delete(w->registry, REPOSITORY, &digest, &e));
+                assert_true(collect_all(w, rules(DUE, 0, DUE), NULL));
+                assert_int_equal(files(w), 0);
+        }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -640,6 +683,7 @@ int main(void)
                 cmocka_unit_test(damage_is_found_and_mended),
                 TEST(missing_file_is_seen_by_a_pull),
                 TEST(reserve_refuses_pushes),
+                TEST(full_disk_leaves_a_session_as_it_was),
         };
 
         return cmocka_run_group_tests_name("collect", tests, NULL, NULL);

@@ -23,6 +23,8 @@ struct push {
         char repository[NAME_MAX_BYTES];
         struct sha sha;
         uint64_t received;
+        uint64_t received_before;       /* when this request took the session, */
+        bool file_before;               /* and whether it had a file */
         char *small;                    /* owned; PUSH_SMALL_MAX bytes, while file is NULL */
         struct blob_upload *file;       /* owned */
         bool is_saved;                  /* the session's row tells all this */
@@ -216,6 +218,42 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
         return OK;
 }
 
+/* From memory to the file. */
+static RESULT spill(struct push *push, struct err *e)
+{
+        if (push->file)
+                return OK;
+        TRY(blob_upload_create(push->registry->blobs, &push->id, &push->file, e));
+        if (push->received)
+                TRY(blob_upload_write(push->file, 0, push->small, push->received, e));
+        free(TAKE_PTR(push->small));
+        return OK;
+}
+
+static RESULT keep_in_memory(struct push *push, struct slice bytes, struct err *e)
+{
+        if (!push->small)
+                push->small = malloc(PUSH_SMALL_MAX);
+        if (!push->small)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "receive a blob");
+        memcpy(push->small + push->received, bytes.p, bytes.n);
+        return OK;
+}
+
+static RESULT take_bytes(struct push *push, struct slice bytes, struct err *e)
+{
+        push->is_saved = false;
+        if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
+                TRY(keep_in_memory(push, bytes, e));
+        } else {
+                TRY(spill(push, e));
+                TRY(blob_upload_write(push->file, push->received, bytes.p, bytes.n, e));
+        }
+        sha_update(&push->sha, bytes.p, bytes.n);
+        push->received += bytes.n;
+        return OK;
+}
+
 /* Hashes what lies in the file behind push->received. */
 static RESULT hash_rest(struct push *push, struct err *e)
 {
@@ -289,7 +327,7 @@ static RESULT resume_inside(struct push *push, const struct meta_upload *row, st
         if (state.n < 1 || bytes.n != row->received || bytes.n > PUSH_SMALL_MAX || (state.p[0] != SHA_256 && state.p[0] != SHA_512))
                 return fail_state(push, e);
         sha_init(&push->sha, (enum sha_algorithm)state.p[0]);
-        TRY(push_write(push, bytes, e));
+        TRY(take_bytes(push, bytes, e));        /* the row's, which has them already */
         TRY(open_file(push, &found, e));
         push->is_saved = !found;
         if (!found)
@@ -310,59 +348,49 @@ RESULT push_resume(struct registry *registry, struct slice repository, const str
         struct meta_upload row;
 
         push = take_resting(registry, repository, id);
-        if (push) {
-                *ret_push = TAKE_PTR(push);
-                return OK;
+        if (!push) {
+                TRY(push_new(registry, repository, id, &push, e));
+                TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
+                if (slice_starts(row.hash_state, (struct slice){ (char[]){ SAVED_INSIDE }, 1 }))
+                        TRY(resume_inside(push, &row, e));
+                else
+                        TRY(resume_file(push, &row, e));
         }
-        TRY(push_new(registry, repository, id, &push, e));
-        TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
-        if (slice_starts(row.hash_state, (struct slice){ (char[]){ SAVED_INSIDE }, 1 }))
-                TRY(resume_inside(push, &row, e));
-        else
-                TRY(resume_file(push, &row, e));
+        push->received_before = push->received;
+        push->file_before = push->file;
         *ret_push = TAKE_PTR(push);
         return OK;
 }
 
-/* From memory to the file. */
-static RESULT spill(struct push *push, struct err *e)
-{
-        if (push->file)
-                return OK;
-        TRY(blob_upload_create(push->registry->blobs, &push->id, &push->file, e));
-        if (push->received)
-                TRY(blob_upload_write(push->file, 0, push->small, push->received, e));
-        free(TAKE_PTR(push->small));
-        return OK;
-}
-
-static RESULT keep_in_memory(struct push *push, struct slice bytes, struct err *e)
-{
-        if (!push->small)
-                push->small = malloc(PUSH_SMALL_MAX);
-        if (!push->small)
-                return FAIL(e, ERR_NOMEM, ENOMEM, "receive a blob");
-        memcpy(push->small + push->received, bytes.p, bytes.n);
-        return OK;
-}
-
-RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e)
+static RESULT check_limit(const struct push *push, uint64_t bytes, struct err *e)
 {
         uint64_t max = push->registry->upload_bytes_max;
 
         if (max && (bytes > max || push->received > max - bytes))
                 return FAIL(e, ERR_LIMIT, 0, "the blob is larger than the %llu bytes that this registry takes",
                             (unsigned long long)max);
+        return OK;
+}
+
+RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e)
+{
+        TRY(check_limit(push, bytes, e));
         return space_check(&push->registry->space, push->registry->blobs, bytes, e);
 }
 
-/* Bytes that found no room are of no use to anybody: their space comes back now, not when the upload expires. */
+/* What this request has written found no room for its end: its space comes back now. The session is as it was before, and can go
+ * on when there is room again; this object cannot, its hash has gone too far. */
 static struct result give_up(struct push *push, struct err *e)
 {
         struct err ignored;
 
-        if (e->code == ERR_FULL)
-                IGNORE(push_cancel(push, &ignored));
+        push->is_saved = false;
+        if (e->code != ERR_FULL || !push->file || blob_upload_size(push->file) <= push->received_before)
+                return FAILED;
+        if (push->file_before)
+                IGNORE(blob_upload_truncate(push->file, push->received_before, &ignored));
+        else
+                IGNORE(blob_upload_remove(push->registry->blobs, &push->id, &ignored));
         return FAILED;
 }
 
@@ -370,18 +398,9 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
 {
         if (bytes.n == 0)
                 return OK;
-        TRY(push_check_room(push, bytes.n, e));
-        push->is_saved = false;
-        if (!space_take(&push->registry->space, push->registry->blobs, bytes.n, e).ok)
+        TRY(check_limit(push, bytes.n, e));
+        if (!space_take(&push->registry->space, push->registry->blobs, bytes.n, e).ok || !take_bytes(push, bytes, e).ok)
                 return give_up(push, e);
-        if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
-                TRY(keep_in_memory(push, bytes, e));
-        } else {
-                TRY(spill(push, e));
-                TRY(blob_upload_write(push->file, push->received, bytes.p, bytes.n, e));
-        }
-        sha_update(&push->sha, bytes.p, bytes.n);
-        push->received += bytes.n;
         return OK;
 }
 

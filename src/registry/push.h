@@ -32,7 +32,7 @@ uint64_t push_received(const struct push *push);
 
 /* ERR_LIMIT: with so many bytes more the blob is larger than the registry takes. For a body whose length is known before it comes. */
 RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e);
-/* ERR_LIMIT: as above. */
+/* ERR_LIMIT: as above. ERR_FULL: no room; the session is as it was before this request, whose bytes are gone. */
 RESULT push_write(struct push *push, struct slice bytes, struct err *e);
 RESULT push_save(struct push *push, struct err *e);
 /* ERR_DIGEST_INVALID: the bytes are not what the digest says; the session is gone. */
