@@ -2,6 +2,7 @@
  * everybody else has a turn. */
 #include "jobs/operation.h"
 
+#include "base/clock.h"
 #include "oci/reference.h"
 #include "registry/remove.h"
 
@@ -74,9 +75,10 @@ static RESULT tell(struct removal *removal, struct slice repository, struct slic
         return line_end(removal->op, e);
 }
 
-static bool go_on(struct operation *op)
+/* Between two steps: as long as the last one took, and longer while requests wait. */
+static bool go_on(struct operation *op, int64_t step_began_us)
 {
-        return !op->jobs || jobs_pause_for(op->jobs, 1000);
+        return !op->jobs || jobs_pause_for(op->jobs, clock_mono_us() - step_began_us);
 }
 
 /* --- A repository ----------------------------------------------------------------------------------------------------- */
@@ -91,9 +93,11 @@ static RESULT remove_repository(struct removal *removal, struct slice repository
         TRY(tell(removal, repository, SLICE_NONE, NULL, "repository", e));
         removal->repositories++;
         while (!removal->op->request->dry_run && !stripping.ended) {
+                int64_t began_us = clock_mono_us();
+
                 TRY(registry_repository_strip(removal->op->registry, repository, &stripping, e));
                 TRY(line_progress(removal->op, "manifests", stripping.manifests, 0, e));
-                if (!go_on(removal->op))
+                if (!go_on(removal->op, began_us))
                         return FAIL(e, ERR_CLOSED, 0, "the registry ends");
         }
         removal->manifests += stripping.manifests;
@@ -130,6 +134,8 @@ static RESULT remove_tags(struct removal *removal, struct slice repository, stru
         char last[TAG_MAX + 1] = "";
 
         while (page.more) {
+                int64_t began_us = clock_mono_us();
+
                 arena_reset(&arena);
                 TRY(registry_tags(removal->op->registry, repository, slice_from(last), PAGE, &arena, &page, e));
                 for (size_t i = 0; i < page.count; i++) {
@@ -138,7 +144,7 @@ static RESULT remove_tags(struct removal *removal, struct slice repository, stru
                         if (!slice_to_cstr(page.names[i], last, sizeof last))
                                 return FAIL(e, ERR_CORRUPT, 0, "a tag is too long");
                 }
-                if (!go_on(removal->op))
+                if (!go_on(removal->op, began_us))
                         return FAIL(e, ERR_CLOSED, 0, "the registry ends");
         }
         return OK;

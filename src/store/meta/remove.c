@@ -76,11 +76,20 @@ static RESULT strip(struct tx *tx, void *arg, struct err *e)
         return OK;
 }
 
+static RESULT nothing(struct tx *tx, void *arg, struct err *e)
+{
+        (void)tx, (void)arg, (void)e;
+        return OK;
+}
+
+/* Only the end is synced: a sync for each step would be one more to wait for, for all that push meanwhile. */
 RESULT meta_repository_strip(struct meta *m, struct slice repository, struct meta_stripping *stripping, struct err *e)
 {
         struct strip change = { .repository = repository, .before = stripping };
 
-        TRY(writer_run(&m->writer, strip, &change, true, e));
+        TRY(writer_run(&m->writer, strip, &change, false, e));
+        if (change.after.ended)
+                TRY(writer_run(&m->writer, nothing, NULL, true, e));
         *stripping = change.after;
         return OK;
 }

@@ -13,7 +13,7 @@ struct meta_stripping {
         bool ended;
         uint64_t manifests, bytes;      /* removed so far */
 };
-/* ERR_NAME_UNKNOWN. */
+/* On stable storage when it has `ended`. ERR_NAME_UNKNOWN. */
 RESULT meta_repository_strip(struct meta *m, struct slice repository, struct meta_stripping *stripping, struct err *e);
 
 /* A tag, and its manifest where nothing else leads to it. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. */
