@@ -3,7 +3,8 @@
  *
  *      TEST_RACE_SECONDS       of the race in which all rules are kept (10)
  *      TEST_RACE_SEED          what the racers do is repeated, though not when
- *      TEST_RACE_TELL          print what was found of each broken rule */
+ *      TEST_RACE_TELL          print what was found of each broken rule
+ *      TMPDIR                  where the store is; in memory (/dev/shm) nothing is synced, and much more happens */
 #include "race.h"
 
 #include "base/clock.h"
@@ -38,6 +39,7 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 static void set_up(struct race *race)
 {
         struct registry_config config = { .data_dir = race->folder, .cache_bytes = CACHE_BYTES };
+        const char *place = getenv("TMPDIR");
         struct err e;
 
         content_make(&race->content);
@@ -46,7 +48,7 @@ static void set_up(struct race *race)
         race->seed = setting("TEST_RACE_SEED", race->seed >> 32);
         race->rules = (struct collect_rules){ .names = { times.grace_us, times.untagged_us }, .trash_delay_us = times.trash_us,
                                               .upload_expiry_us = times.expiry_us };
-        snprintf(race->folder, sizeof race->folder, "/tmp/orlop-race-test-XXXXXX");
+        snprintf(race->folder, sizeof race->folder, "%s/orlop-race-test-XXXXXX", place ? place : "/tmp");
         assert_non_null(mkdtemp(race->folder));
         if (!registry_open(&config, &race->registry, &e).ok)
                 fail_msg("%s", e.message);
