@@ -9,15 +9,22 @@ static bool is_empty(const struct collected *c)
         return c->uploads == 0 && c->manifests == 0 && c->blobs == 0 && c->objects == 0;
 }
 
-static void note_collected(struct jobs *jobs, const struct collected *sum)
+/* A collection may last: what it has freed so far is told already. */
+static void note_step(struct jobs *jobs, const struct collected *sum, const struct collected *step)
+{
+        if (is_empty(step))
+                return;
+        pthread_mutex_lock(&jobs->lock);
+        jobs->status.gc_last = *sum;
+        jobs->status.gc_last_us = clock_now_us();
+        collected_add(&jobs->status.gc_sum, step);
+        pthread_mutex_unlock(&jobs->lock);
+}
+
+static void note_end(struct jobs *jobs, const struct collected *sum)
 {
         pthread_mutex_lock(&jobs->lock);
         jobs->status.gc_ended_us = clock_now_us();
-        if (!is_empty(sum)) {
-                jobs->status.gc_last = *sum;
-                jobs->status.gc_last_us = jobs->status.gc_ended_us;
-                collected_add(&jobs->status.gc_sum, sum);
-        }
         pthread_mutex_unlock(&jobs->lock);
         if (!is_empty(sum))
                 log_event(LOG_INFO, "collected", LOG_U("manifests", sum->manifests), LOG_U("blobs", sum->blobs),
@@ -40,10 +47,11 @@ RESULT job_collect(struct jobs *jobs, int64_t *ret_next_us, struct err *e)
                 if (!result.ok)
                         break;
                 collected_add(&sum, &step);
+                note_step(jobs, &sum, &step);
                 if (!jobs_pause_for(jobs, step.more ? clock_mono_us() - began_us : 0))
                         break;
         }
-        note_collected(jobs, &sum);
+        note_end(jobs, &sum);
         return result;
 }
 
@@ -58,10 +66,11 @@ RESULT jobs_collect(struct jobs *jobs, const struct collect_rules *rules, const 
                 if (!result.ok)
                         break;
                 collected_add(&sum, &step);
+                note_step(jobs, &sum, &step);
                 if (!progress->step(progress->arg, &sum) || !jobs_pause_for(jobs, 0))
                         break;
         }
-        note_collected(jobs, &sum);
+        note_end(jobs, &sum);
         *ret_sum = sum;
         return result;
 }

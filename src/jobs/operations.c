@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <jansson.h>
 
+enum { BRACKETS_MAX = 16 };
+
 static const struct {
         const char *name;
         RESULT_FN(run, (struct operation *op, struct err *e));
@@ -142,10 +144,27 @@ static RESULT read_request(const json_t *root, struct arena *arena, struct opera
         return OK;
 }
 
+/* Brackets outside of texts; a request has two. The parser goes down a level of the stack for each that is open. */
+static bool is_nested(struct slice line)
+{
+        bool in_text = false;
+        size_t brackets = 0;
+
+        for (size_t i = 0; i < line.n; i++) {
+                if (line.p[i] == '\\' && in_text)
+                        i++;
+                else if (line.p[i] == '"')
+                        in_text = !in_text;
+                else if (!in_text && (line.p[i] == '[' || line.p[i] == '{'))
+                        brackets++;
+        }
+        return brackets > BRACKETS_MAX;
+}
+
 RESULT operation_decode(struct slice line, struct arena *arena, struct operation_request *ret_request, struct err *e)
 {
         struct operation_request request = OPERATION_REQUEST_INIT;
-        json_t *root = json_loadb(line.p, line.n, 0, NULL);
+        json_t *root = is_nested(line) ? NULL : json_loadb(line.p, line.n, 0, NULL);
         struct result result;
 
         if (!root)

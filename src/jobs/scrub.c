@@ -14,6 +14,7 @@ struct scrub {
         struct meta_scrub state;
         uint64_t due_bytes;                     /* of this round, by now */
         uint64_t turn_bytes;
+        int64_t resumed_us;                     /* when the last pause was over */
         bool ended, changed;
 };
 
@@ -21,11 +22,14 @@ struct scrub {
 static bool pace(void *arg, uint64_t bytes)
 {
         struct scrub *scrub = arg;
-        int64_t due_us;
+        int64_t now_us = clock_mono_us(), due_us;
+        bool go_on;
 
         scrub->turn_bytes += bytes;
         due_us = (int64_t)((double)scrub->turn_bytes / (double)scrub->settings.scrub_rate_bytes * SECOND_US);
-        return jobs_pause_for(scrub->jobs, MAX(scrub->jobs->turn_us + due_us - clock_mono_us(), (int64_t)0));
+        go_on = jobs_pause_for(scrub->jobs, MAX(scrub->jobs->turn_us + due_us - now_us, now_us - scrub->resumed_us));
+        scrub->resumed_us = clock_mono_us();
+        return go_on;
 }
 
 static void note_found(struct jobs *jobs, const struct scrub_found *found)
@@ -109,7 +113,7 @@ static RESULT scrub_turn(struct scrub *scrub, struct err *e)
 
 RESULT job_scrub(struct jobs *jobs, int64_t *ret_next_us, struct err *e)
 {
-        struct scrub scrub = { .jobs = jobs };
+        struct scrub scrub = { .jobs = jobs, .resumed_us = clock_mono_us() };
 
         jobs_get(jobs, &scrub.settings);
         *ret_next_us = TICK_US_MAX;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/uio.h>
 
 enum { PIECE_BYTES = 256 * 1024, ARENA_BYTES = 64 * 1024 };
 
@@ -66,13 +67,23 @@ static RESULT scrub_open_file(int fd, uint64_t size, const struct scrub_pace *pa
         return OK;
 }
 
-/* What was read is not kept in memory: clients' blobs are more useful there. What a client has just read goes too; it comes back. */
+/* Is its beginning in memory, because somebody has just read it? */
+static bool is_in_memory(int fd)
+{
+        char byte;
+        struct iovec to = { &byte, 1 };
+
+        return preadv2(fd, &to, 1, 0, RWF_NOWAIT) == 1;
+}
+
+/* What was read is not kept in memory, where clients' blobs are more useful; those that clients read stay. */
 static RESULT scrub_file(struct registry *registry, const struct meta_blob *blob, const struct scrub_pace *pace,
                          struct scrub_found *found, struct err *e)
 {
         _cleanup_fd_ int fd = -1;
         uint64_t size;
         struct result result;
+        bool keep;
 
         if (!blob_open(registry->blobs, &blob->digest, &blob->id, &fd, &size, e).ok) {
                 if (e->code != ERR_NOT_FOUND && e->code != ERR_IO)
@@ -80,8 +91,10 @@ static RESULT scrub_file(struct registry *registry, const struct meta_blob *blob
                 finding(found, e->code == ERR_NOT_FOUND ? "its file is missing" : e->message);
                 return OK;
         }
+        keep = is_in_memory(fd);
         result = scrub_open_file(fd, size, pace, found, e);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        if (!keep)
+                posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         return result;
 }
 
