@@ -512,6 +512,37 @@ static void dry_run_tells_what_would_go(void **state)
         assert_true(has_blob(w, &blob));
 }
 
+/* Its bytes are told once, and only if all the repositories that hold it would let it go. */
+static void dry_run_counts_shared_blobs(void **state)
+{
+        static const struct slice names[] = { S("a"), S("b"), S("c") };
+        struct world *w = *state;
+        struct meta_rules all = { .grace_us = DUE, .untagged_us = 1 };
+        struct digest blob = { 0 }, manifest;
+        uint64_t bytes = 0;
+
+        for (size_t i = 0; i < ARRAY_LEN(names); i++)
+                blob = push_blob(w, names[i], LARGE, 'z');
+        told_count = 0;
+        must(registry_garbage_each(w->registry, &all, count_garbage, &bytes, &e));
+        assert_int_equal(told_count, 3);
+        assert_int_equal(bytes, LARGE);
+
+        must(registry_blob_delete(w->registry, S("b"), &blob, &e));
+        told_count = 0;
+        bytes = 0;
+        must(registry_garbage_each(w->registry, &all, count_garbage, &bytes, &e));
+        assert_int_equal(told_count, 2);
+        assert_int_equal(bytes, LARGE);
+
+        must(put(w, S("c"), S("v1"), OCI_MANIFEST, image(w, &blob, LARGE, ""), &manifest));
+        told_count = 0;
+        bytes = 0;
+        must(registry_garbage_each(w->registry, &all, count_garbage, &bytes, &e));
+        assert_int_equal(told_count, 1);
+        assert_int_equal(bytes, 0);
+}
+
 /* --- Damage ----------------------------------------------------------------------------------------------------------- */
 
 static bool keep_reading(void *arg, uint64_t bytes)
@@ -680,6 +711,7 @@ int main(void)
                 TEST(abandoned_upload_goes_with_its_file),
                 TEST(backup_holds_objects),
                 TEST(dry_run_tells_what_would_go),
+                TEST(dry_run_counts_shared_blobs),
                 cmocka_unit_test(damage_is_found_and_mended),
                 TEST(missing_file_is_seen_by_a_pull),
                 TEST(reserve_refuses_pushes),

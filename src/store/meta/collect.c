@@ -366,22 +366,25 @@ struct look {
         int64_t last_id, last_since_us;
 };
 
-static RESULT tell_blob(struct look *look, const struct review *review, struct err *e)
+/* A row of GC_BLOBS: nobody in its repository names the blob. Its bytes come back with the last of its links, if all of them go. */
+static RESULT tell_blob(struct look *look, struct rows *rows, struct err *e)
 {
-        struct meta_garbage garbage = { .kind = GARBAGE_LINK, .repository = review->name, .digest = review->digest,
-                                        .since_us = since(review) };
-        bool used, held = false;
-        int64_t ignored;
+        int64_t links, going;
+        struct meta_garbage garbage;
+        struct review review;
+        bool last;
 
-        TRY(is_used(look->db, review, &used, e));
-        if (used)
+        TRY(read_review(rows, &review, e));
+        links = rows_i64(rows, GC_BLOB_COLUMN_LINKS);
+        going = rows_i64(rows, GC_BLOB_COLUMN_LINKS + 1);
+        last = rows_i64(rows, GC_BLOB_COLUMN_LINKS + 2) == 1;
+        if (!review.blob_exists || (!review.linked && (links || !last)))
                 return OK;
-        TRY(db_find(look->db, SQL_BLOB_IS_HELD_ELSEWHERE, VALUES(V_I(review->blob), V_I(review->repository)), &held, &ignored, e));
-        if (held && !review->linked)
-                return OK;
-        if (!held) {
+        garbage = (struct meta_garbage){ .kind = GARBAGE_LINK, .repository = review.name, .digest = review.digest,
+                                         .since_us = since(&review) };
+        if (links == going && last) {
                 garbage.kind = GARBAGE_BLOB;
-                garbage.size = review->size;
+                garbage.size = review.size;
         }
         return look->fn(look->arg, &garbage, e);
 }
@@ -389,7 +392,6 @@ static RESULT tell_blob(struct look *look, const struct review *review, struct e
 static RESULT look_at_blobs(struct look *look, struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
-        struct review review;
         bool found;
 
         TRY(db_query(look->db, SQL_GC_BLOBS, NO_VALUES, &rows, e));
@@ -397,9 +399,7 @@ static RESULT look_at_blobs(struct look *look, struct err *e)
                 TRY(rows_next(&rows, &found, e));
                 if (!found)
                         return OK;
-                TRY(read_review(&rows, &review, e));
-                if (review.blob_exists)
-                        TRY(tell_blob(look, &review, e));
+                TRY(tell_blob(look, &rows, e));
         }
 }
 

@@ -14,9 +14,11 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         "WHERE r.name = $1"
 
 #define GC_BLOB_COLUMNS "q.id, q.blob_id, q.repository_id, q.since_us, r.name, b.digest, b.size, b.upload_id, l.since_us"
+enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those that may go, which of them it is (last: 1) */
 #define GC_BLOB_JOINS \
         "LEFT JOIN repositories r ON r.id = q.repository_id LEFT JOIN blobs b ON b.id = q.blob_id " \
         "LEFT JOIN repository_blobs l ON l.blob_id = q.blob_id AND l.repository_id = q.repository_id"
+#define GC_BLOB_SINCE_BOTH "CASE WHEN l.since_us > q.since_us THEN l.since_us ELSE q.since_us END"
 
 #define META_STATEMENTS(X) \
         /* transactions: SQLite's own words */ \
@@ -118,7 +120,6 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
         X(TAGS_REMOVE_OF_MANIFEST, "DELETE FROM tags WHERE manifest_id = $1") \
         /* collection: collect.c */ \
         X(GC_BLOB_FIRST, "SELECT " GC_BLOB_COLUMNS " FROM gc_blob_queue q " GC_BLOB_JOINS " WHERE q.id > 0 ORDER BY q.id LIMIT 1") \
-        X(BLOB_IS_HELD_ELSEWHERE, "SELECT 1 FROM repository_blobs WHERE blob_id = $1 AND repository_id <> $2 LIMIT 1") \
         X(GC_BLOB_SINCE, "SELECT since_us FROM gc_blob_queue WHERE id > 0 ORDER BY id LIMIT 1") \
         X(GC_MANIFEST_DUE, "SELECT 1 FROM gc_manifest_queue WHERE orphaned = $1 AND since_us <= $2 LIMIT 1") \
         X(GC_BLOB_REVIEWED, "DELETE FROM gc_blob_queue WHERE id = $1") \
@@ -151,8 +152,13 @@ enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID }
 
 /* Those that walk a table, because they are asked for seldom: by a person, or of a table that is small (uploads that run). */
 #define META_SURVEYS(X) \
-        X(GC_BLOBS, "SELECT " GC_BLOB_COLUMNS " FROM (SELECT max(id) AS id, blob_id, repository_id, max(since_us) AS since_us " \
-                    "FROM gc_blob_queue GROUP BY blob_id, repository_id) q " GC_BLOB_JOINS " ORDER BY q.id") \
+        X(GC_BLOBS, "SELECT " GC_BLOB_COLUMNS ", (SELECT count(*) FROM repository_blobs k WHERE k.blob_id = q.blob_id), " \
+                    "count(l.since_us) OVER blob, " \
+                    "row_number() OVER (blob ORDER BY l.since_us IS NULL, " GC_BLOB_SINCE_BOTH " DESC, q.id DESC) " \
+                    "FROM (SELECT max(id) AS id, blob_id, repository_id, max(since_us) AS since_us " \
+                    "FROM gc_blob_queue GROUP BY blob_id, repository_id) q " GC_BLOB_JOINS " WHERE NOT EXISTS (SELECT 1 " \
+                    "FROM manifest_blobs m WHERE m.blob_id = q.blob_id AND m.repository_id = q.repository_id) " \
+                    "WINDOW blob AS (PARTITION BY q.blob_id) ORDER BY q.id") \
         X(UPLOADS_IDLE, "SELECT u.id, r.name, u.received, u.updated_us FROM uploads u JOIN repositories r ON r.id = u.repository_id " \
                         "WHERE u.updated_us <= $1 LIMIT $2") \
         X(WAITING_BLOBS, "SELECT count(*), min(since_us) FROM gc_blob_queue") \
