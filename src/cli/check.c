@@ -269,9 +269,7 @@ static void check_store(struct report *report)
                 good("database", "is not there yet; the first start makes it");
         else
                 wrong(report, "database", e.message,
-                      e.code == ERR_UNSUPPORTED ? "use the newer program"
-                                                : "stop the registry, move orlop.db* out of the data folder but for orlop.db.copy, "
-                                                  "copy that one to orlop.db, then: orlop check --repair");
+                      e.code == ERR_UNSUPPORTED ? "use the newer program" : "stop the registry, then: orlop rebuild");
 }
 
 /* --- Command ---------------------------------------------------------------------------------------------------------- */

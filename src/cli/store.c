@@ -118,6 +118,26 @@ static RESULT ask_here(const struct settings *settings, const struct operation_r
         return result;
 }
 
+static RESULT rebuild_here(const struct settings *settings, const struct operation_request *request, struct answer *answer,
+                           int *ret_status, struct err *e)
+{
+        _cleanup_(buf_fini) struct buf line = BUF_INIT(OPERATION_LINE_MAX);
+        struct operation op = { .request = request, .sink = { take_line, answer }, .line = line };
+        _cleanup_fd_ int lock_fd = -1;
+        struct result result;
+        bool changed;
+
+        if (access(settings->data, F_OK) < 0)
+                return FAIL(e, ERR_NOT_FOUND, 0, "there is no store in %s (give its folder with --data)", settings->data);
+        TRY(process_become_owner_of(settings->data, &changed, e));
+        if (!running_lock(settings->data, &lock_fd, e).ok)
+                return e->code == ERR_BUSY ? err_context(e, "stop the registry first") : FAILED;
+        result = operation_rebuild(&op, settings->data, e);
+        line = op.line;
+        *ret_status = op.status;
+        return result;
+}
+
 static RESULT check_there(const char *data_dir, struct err *e)
 {
         char path[PATH_MAX];
@@ -146,8 +166,11 @@ static RESULT ask(const struct settings *settings, const struct operation_reques
         return ask_here(settings, request, answer, ret_status, e);
 }
 
-RESULT store_ask(const struct invocation *in, struct operation_request *request, store_render_fn *render, void *arg,
-                 int *ret_status, struct err *e)
+typedef RESULT_FN(ask_fn, (const struct settings *settings, const struct operation_request *request, struct answer *answer,
+                           int *ret_status, struct err *e));
+
+static RESULT ask_and_print(const struct invocation *in, struct operation_request *request, ask_fn ask_it, store_render_fn *render,
+                            void *arg, int *ret_status, struct err *e)
 {
         _cleanup_(settings_freep) struct settings *settings = NULL;
         struct answer answer = { .render = render, .arg = arg, .json = command_option(in, "json"),
@@ -158,12 +181,24 @@ RESULT store_ask(const struct invocation *in, struct operation_request *request,
         store_take_rules(settings, request);
         process_prepare();
         answer.progress = progress_line(&answer.progress_line);
-        result = ask(settings, request, &answer, ret_status, e);
+        result = ask_it(settings, request, &answer, ret_status, e);
         progress_line_end(&answer.progress_line);
         TRY(result);
         if (fflush(stdout) != 0)
                 return FAIL(e, ERR_IO, errno, "write to standard output");
         return OK;
+}
+
+RESULT store_ask(const struct invocation *in, struct operation_request *request, store_render_fn *render, void *arg,
+                 int *ret_status, struct err *e)
+{
+        return ask_and_print(in, request, ask, render, arg, ret_status, e);
+}
+
+RESULT store_rebuild(const struct invocation *in, struct operation_request *request, store_render_fn *render, void *arg,
+                     int *ret_status, struct err *e)
+{
+        return ask_and_print(in, request, rebuild_here, render, arg, ret_status, e);
 }
 
 static int64_t given(const struct settings *settings, enum setting_id id, uint64_t ms)

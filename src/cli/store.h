@@ -20,6 +20,10 @@ typedef struct result store_render_fn(void *arg, const char *kind, const json_t 
 RESULT store_ask(const struct invocation *in, struct operation_request *request, store_render_fn *render, void *arg,
                  int *ret_status, struct err *e);
 
+/* The same of orlop rebuild, which needs a store that is stopped and cannot be opened. ERR_BUSY: its registry runs. */
+RESULT store_rebuild(const struct invocation *in, struct operation_request *request, store_render_fn *render, void *arg,
+                     int *ret_status, struct err *e);
+
 /* Rules that the command line itself gives (not file or environment) hold for this request. */
 void store_take_rules(const struct settings *settings, struct operation_request *request);
 

@@ -13,6 +13,9 @@ RESULT line_end(struct operation *op, struct err *e);
 /* {"kind":"progress","what":…,"done":…,"total":…} */
 RESULT line_progress(struct operation *op, const char *what, uint64_t done, uint64_t total, struct err *e);
 
+struct check_finding;
+RESULT line_finding(struct operation *op, const struct check_finding *finding, struct err *e);
+
 RESULT operation_status(struct operation *op, struct err *e);
 RESULT operation_check(struct operation *op, struct err *e);
 RESULT operation_gc(struct operation *op, struct err *e);

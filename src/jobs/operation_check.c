@@ -23,20 +23,25 @@ static const char *name_of(enum check_kind kind)
         return "";
 }
 
+RESULT line_finding(struct operation *op, const struct check_finding *finding, struct err *e)
+{
+        line_begin(op, "finding");
+        line_text(op, "what", slice_from(name_of(finding->kind)));
+        line_text(op, "name", finding->name);
+        line_text(op, "repository", finding->repository);
+        line_text(op, "wrong", slice_from(finding->what));
+        line_text(op, "mend", slice_from(finding->mend));
+        line_bool(op, "mended", finding->mended);
+        return line_end(op, e);
+}
+
 static RESULT tell(void *arg, const struct check_finding *finding, struct err *e)
 {
         struct checking *c = arg;
 
         c->wrong++;
         c->mended += finding->mended;
-        line_begin(c->op, "finding");
-        line_text(c->op, "what", slice_from(name_of(finding->kind)));
-        line_text(c->op, "name", finding->name);
-        line_text(c->op, "repository", finding->repository);
-        line_text(c->op, "wrong", slice_from(finding->what));
-        line_text(c->op, "mend", slice_from(finding->mend));
-        line_bool(c->op, "mended", finding->mended);
-        return line_end(c->op, e);
+        return line_finding(c->op, finding, e);
 }
 
 static RESULT progress(void *arg, const char *what, uint64_t done, uint64_t total, struct err *e)

@@ -48,6 +48,8 @@ struct operation {
 
 /* ERR_INVALID: no such operation, or words that it does not understand. */
 RESULT operation_run(struct operation *op, struct err *e);
+/* rebuild, of a store that nobody has open and whose lock the caller holds; op->registry is not needed. */
+RESULT operation_rebuild(struct operation *op, const char *data_dir, struct err *e);
 
 /* A line without its end. */
 void operation_encode(const struct operation_request *request, struct buf *line);

@@ -23,14 +23,14 @@ static RESULT tell(struct checking *c, struct check_finding finding, struct err 
 
 /* --- Blobs ------------------------------------------------------------------------------------------------------------ */
 
-static void look_at_file(struct checking *c, const struct meta_blob *blob, char ret_what[static 120])
+static void look_at_file(struct registry *registry, const struct meta_blob *blob, char ret_what[static 120])
 {
         _cleanup_fd_ int fd = -1;
         struct err e;
         uint64_t size;
 
         *ret_what = 0;
-        if (!blob_open(c->registry->blobs, &blob->digest, &blob->id, &fd, &size, &e).ok)
+        if (!blob_open(registry->blobs, &blob->digest, &blob->id, &fd, &size, &e).ok)
                 snprintf(ret_what, 120, "%.119s", e.code == ERR_NOT_FOUND ? "its file is missing" : e.message);
         else if (size != blob->size)
                 snprintf(ret_what, 120, "its file has %llu bytes instead of %llu", (unsigned long long)size,
@@ -74,7 +74,7 @@ static RESULT check_blob(struct checking *c, const struct meta_stored *stored, s
         char what[120] = "";
 
         if (!stored->blob.in_database)
-                look_at_file(c, &stored->blob, what);
+                look_at_file(c->registry, &stored->blob, what);
         if (!*what && (c->check->bytes || stored->blob.in_database)) {
                 TRY(registry_blob_read(c->registry, &stored->blob, &c->check->pace, &found, e));
                 snprintf(what, sizeof what, "%.119s", found.verdict == SCRUB_DAMAGED ? found.what : "");
@@ -126,7 +126,7 @@ static RESULT check_file(void *arg, const struct survey_file *file, struct err *
         TRY(is_known(c, file, &known, e));
         if (known || (!c->registry->inspected && file->age_s < YOUNG_S))
                 return OK;
-        if (c->check->repair) {
+        if (c->check->repair && !c->check->keep_files) {
                 aside = survey_set_aside(c->registry->blobs, file->path, e).ok;
                 if (!aside && e->code == ERR_NOT_FOUND)
                         return OK;              /* it went by itself */
@@ -149,21 +149,40 @@ static RESULT tell_manifest(struct checking *c, const struct meta_manifest *mani
                                                .mended = mended, .mend = mend }, e);
 }
 
+static const char *words_of(enum meta_part_state state)
+{
+        switch (state) {
+        case META_PART_GOOD:
+                break;
+        case META_PART_UNLINKED:
+                return "is not linked to it";
+        case META_PART_MISSING:
+                return "is not stored";
+        case META_PART_SIZE:
+                return "has another size";
+        case META_PART_DAMAGED:
+                return "is missing or damaged";
+        }
+        return "";
+}
+
 static RESULT tell_part(struct checking *c, const struct meta_manifest *manifest, struct slice repository, enum meta_part_state state,
                         const struct meta_part *parts, size_t count, size_t at, struct err *e)
 {
-        bool links = state == META_PART_UNLINKED && c->check->repair;
+        bool links = c->check->repair && (state == META_PART_UNLINKED || state == META_PART_MISSING), mended = false;
         char what[DIGEST_TEXT_MAX + 100];
+        size_t absent;
 
-        if (links)
-                TRY(meta_parts_link(c->registry->meta, repository, &manifest->digest, parts, count, e));
+        if (links) {
+                TRY(meta_parts_link(c->registry->meta, repository, &manifest->digest, parts, count, &absent, e));
+                mended = absent == 0;
+        }
         snprintf(what, sizeof what, "%s %s, which it names, %s", parts[at].is_manifest ? "manifest" : "blob",
-                 digest_format(&parts[at].digest).s,
-                 state == META_PART_MISSING ? "is not stored" : state == META_PART_SIZE ? "has another size" : "is not linked to it");
-        return tell_manifest(c, manifest, repository, what, links,
-                             links                         ? "the link was made"
-                             : state == META_PART_UNLINKED ? "--repair links it"
-                                                           : "push the image again", e);
+                 digest_format(&parts[at].digest).s, words_of(state));
+        return tell_manifest(c, manifest, repository, what, mended,
+                             mended                                 ? "the link was made"
+                             : state == META_PART_UNLINKED && !links ? "--repair links it"
+                                                                     : "push the image again", e);
 }
 
 static RESULT check_manifest(struct checking *c, const struct meta_manifest *manifest, struct slice repository, struct err *e)
@@ -208,13 +227,21 @@ static RESULT check_all(struct checking *c, struct err *e)
                 if (e->code != ERR_CORRUPT)
                         return FAILED;
                 TRY(tell(c, (struct check_finding){ .kind = CHECK_DATABASE, .name = S("orlop.db"), .what = e->message,
-                                                    .mend = "stop the registry, move orlop.db* out of the data folder but for "
-                                                            "orlop.db.copy, copy that one to orlop.db, then: orlop check --repair" }, e));
+                                                    .mend = "stop the registry, then: orlop rebuild" }, e));
         }
         TRY(meta_totals(c->registry->meta, &c->totals, e));
         TRY(check_blobs(c, e));
         TRY(survey_each(c->registry->blobs, check_file, c, e));
         return check_manifests(c, e);
+}
+
+bool registry_blob_has_file(struct registry *registry, const struct meta_blob *blob)
+{
+        char what[120] = "";
+
+        if (!blob->in_database)
+                look_at_file(registry, blob, what);
+        return !*what;
 }
 
 RESULT registry_check(struct registry *registry, struct check *check, struct err *e)

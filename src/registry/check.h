@@ -23,6 +23,7 @@ struct check_finding {
 
 struct check {
         bool repair, bytes;
+        bool keep_files;                /* repair the rows, but move no file */
         RESULT_FN(found, (void *arg, const struct check_finding *finding, struct err *e));
         RESULT_FN(progress, (void *arg, const char *what, uint64_t done, uint64_t total, struct err *e));
         struct scrub_pace pace;
@@ -30,6 +31,9 @@ struct check {
         uint64_t blobs, files, manifests;       /* result: looked at */
 };
 RESULT registry_check(struct registry *registry, struct check *check, struct err *e);
+
+/* Is the object that a row names there, with the right size? */
+bool registry_blob_has_file(struct registry *registry, const struct meta_blob *blob);
 
 /* What a manifest must have in its repository (foreign layers aside), from its bytes. */
 RESULT registry_parts_of(const struct meta_manifest *manifest, struct arena *arena, struct meta_part **ret_parts, size_t *ret_count,

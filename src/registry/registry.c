@@ -63,6 +63,11 @@ static void forget_changed(void *arg, const struct meta_change *changes, size_t 
         }
 }
 
+static RESULT open_database(const struct registry_config *config, struct meta **ret_meta, struct err *e)
+{
+        return config->database ? meta_sqlite_open_file(config->database, ret_meta, e) : meta_sqlite_open(config->data_dir, ret_meta, e);
+}
+
 RESULT registry_open(const struct registry_config *config, struct registry **ret_registry, struct err *e)
 {
         struct registry *registry = calloc(1, sizeof *registry);
@@ -78,7 +83,7 @@ RESULT registry_open(const struct registry_config *config, struct registry **ret
         registry->inspected = config->inspect;
         read_boot_id(registry->boot_id);
         if (!blob_fs_open(config->data_dir, &registry->blobs, e).ok ||
-            !meta_sqlite_open(config->data_dir, &registry->meta, e).ok ||
+            !open_database(config, &registry->meta, e).ok ||
             !cache_new(config->cache_bytes, &registry->cache, e).ok ||
             (!config->inspect && !blob_upload_list(registry->blobs, recover_upload, registry, e).ok)) {
                 registry_free(registry);

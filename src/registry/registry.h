@@ -21,6 +21,7 @@ struct registry;
 
 struct registry_config {
         const char *data_dir;
+        const char *database;           /* NULL: <data_dir>/orlop.db; another one while it is rebuilt */
         uint64_t upload_bytes_max;      /* of a whole blob; 0: no limit */
         size_t cache_bytes;             /* memory for what is asked for often */
         bool inspect;                   /* what a crash left behind stays: nothing is pushed, somebody only looks */

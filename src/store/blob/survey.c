@@ -103,16 +103,21 @@ static RESULT free_name(const struct blob_store *store, struct slice name, char 
         return OK;
 }
 
-RESULT survey_set_aside(struct blob_store *store, struct slice path, struct err *e)
+RESULT survey_set_aside_as(struct blob_store *store, struct slice path, struct slice as, struct err *e)
 {
         char from[2 * PATH_MAX], to[2 * PATH_MAX], folder[PATH_MAX];
-        const char *slash = memrchr(path.p, '/', path.n);
-        struct slice name = slash ? slice_skip(path, (size_t)(slash - path.p) + 1) : path;
 
         snprintf(folder, sizeof folder, "%s/lost+found", store->data_dir);
         TRY(fs_mkdir(folder, 0700, e));
         snprintf(from, sizeof from, "%s/%.*s", store->data_dir, SLICE_ARG(path));
-        TRY(free_name(store, name, to, e));
+        TRY(free_name(store, as, to, e));
         TRY(fs_rename(from, to, e));
         return fs_sync_dir(folder, e);
+}
+
+RESULT survey_set_aside(struct blob_store *store, struct slice path, struct err *e)
+{
+        const char *slash = memrchr(path.p, '/', path.n);
+
+        return survey_set_aside_as(store, path, slash ? slice_skip(path, (size_t)(slash - path.p) + 1) : path, e);
 }

@@ -18,3 +18,5 @@ RESULT survey_each(struct blob_store *store, survey_fn *fn, void *arg, struct er
 
 /* Moves a file to <data>/lost+found/, under its own name; one of that name there stays, the new one gets a number. Durable. */
 RESULT survey_set_aside(struct blob_store *store, struct slice path, struct err *e);
+/* The same, under the name `as`. ERR_NOT_FOUND: there is no such file. */
+RESULT survey_set_aside_as(struct blob_store *store, struct slice path, struct slice as, struct err *e);

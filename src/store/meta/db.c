@@ -76,7 +76,9 @@ static void configure(void)
 /* - synchronous=NORMAL: SQLite syncs the log before a checkpoint copies it. What makes a commit durable is the writer's own
  *   sync (writer.c), which many commits share.
  * - secure_delete=FAST: Debian's library overwrites what is deleted, which costs a third of a deletion.
- * - Checkpoints are the keeper's work (keeper.c). */
+ * - Checkpoints are the keeper's work (keeper.c).
+ * - A database that is being built is worth nothing before its end: no journal, no syncs.
+ * - writable_schema: a file that was cut short, or one table whose definition is spoiled, does not make the rest unreadable. */
 static const char *script_of(enum db_mode mode)
 {
         switch (mode) {
@@ -89,15 +91,21 @@ static const char *script_of(enum db_mode mode)
         case DB_KEEPER:
                 return "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 16777216;"
                        "PRAGMA cache_size = -64";
+        case DB_BUILDER:
+                return "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384";
+        case DB_SOURCE:
+                return "PRAGMA writable_schema = ON; PRAGMA query_only = ON; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
+                       "PRAGMA cache_size = -4096";
         }
         return "";
 }
 
 RESULT db_open(const char *path, enum db_mode mode, struct db *ret_db, struct err *e)
 {
-        int flags = SQLITE_OPEN_NOMUTEX | (mode == DB_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                           : mode == DB_READER ? SQLITE_OPEN_READONLY
-                                                               : SQLITE_OPEN_READWRITE);
+        bool creates = mode == DB_WRITER || mode == DB_BUILDER, only_reads = mode == DB_READER || mode == DB_SOURCE;
+        int flags = SQLITE_OPEN_NOMUTEX | (creates      ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+                                           : only_reads ? SQLITE_OPEN_READONLY
+                                                        : SQLITE_OPEN_READWRITE);
         struct db db = { 0 };
 
         pthread_once(&configured, configure);

@@ -19,7 +19,7 @@
 
 #include <sqlite3.h>
 
-enum db_mode { DB_WRITER, DB_READER, DB_KEEPER };
+enum db_mode { DB_WRITER, DB_READER, DB_KEEPER, DB_BUILDER, DB_SOURCE };
 
 struct db {
         sqlite3 *handle;                        /* owned */

@@ -17,8 +17,11 @@
 
 struct meta;
 
-/* Opens or creates <data>/orlop.db, migrates an older schema. ERR_UNSUPPORTED: written by a newer program. */
+/* Opens or creates <data>/orlop.db, migrates an older schema. ERR_UNSUPPORTED: written by a newer program. ERR_CORRUPT: it is damaged,
+ * or it is missing although something beside it says that there was one; a new one is not made then. */
 RESULT meta_sqlite_open(const char *data_dir, struct meta **ret_meta, struct err *e);
+/* The same of a database under another name, while it is rebuilt; made if it is not there. */
+RESULT meta_sqlite_open_file(const char *path, struct meta **ret_meta, struct err *e);
 void meta_free(struct meta *m);
 RESULT meta_probe(struct meta *m, struct err *e);               /* readyz: a read and a write that changes nothing */
 /* PRAGMA integrity_check and foreign_key_check; ERR_CORRUPT with the first findings. */

@@ -4,50 +4,91 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 enum { GRACE_S = 3600 };
 
 /* --- Life ------------------------------------------------------------------------------------------------------------- */
 
-/* A new database must not hide what a backup or a restore that was interrupted has left. */
-static RESULT refuse_unfinished(const char *path, struct err *e)
-{
-        _cleanup_free_ char *partial = NULL;
+/* A new database must not hide that there was one, nor what a backup or a restore that was interrupted has left. */
+static const struct {
+        const char *suffix, *meaning;
+} signs[] = {
+        { ".partial", "this folder is a backup or a restore that was not finished: run it again" },
+        { ".rebuilt", "a rebuilding of the database was not finished: run orlop rebuild again" },
+        { "-wal", "the database is missing, but its log is there: orlop rebuild brings back what can be" },
+        { ".copy", "the database is missing, but a copy of it is there: orlop rebuild brings back what can be" },
+};
 
-        if (access(path, F_OK) == 0)
+static RESULT refuse_to_begin_anew(const char *path, struct err *e)
+{
+        struct stat st;
+
+        if (stat(path, &st) == 0 && st.st_size > 0)
                 return OK;
-        if (asprintf(&partial, "%s.partial", path) < 0) {
-                partial = NULL;
-                return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+        for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
+                _cleanup_free_ char *name = NULL;
+
+                if (asprintf(&name, "%s%s", path, signs[i].suffix) < 0) {
+                        name = NULL;
+                        return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+                }
+                if (stat(name, &st) == 0 && st.st_size > 0)
+                        return FAIL(e, ERR_CORRUPT, 0, "%s (%s)", signs[i].meaning, name);
         }
-        if (access(partial, F_OK) == 0)
-                return FAIL(e, ERR_CORRUPT, 0, "this folder is a backup or a restore that was not finished (%s): run it again", partial);
         return OK;
 }
 
-static RESULT open_store(struct meta *m, struct err *e)
+static RESULT open_writer(struct meta *m, struct err *e)
 {
-        TRY(refuse_unfinished(m->path, e));
-        TRY(writer_open(&m->writer, m->path, e));
-        return keeper_start(&m->keeper, &m->writer, &m->readers, m->path, e);
+        struct err cause;
+
+        if (writer_open(&m->writer, m->path, &cause).ok)
+                return OK;
+        if (cause.code == ERR_CORRUPT)
+                return FAIL(e, ERR_CORRUPT, 0, "%.400s; orlop rebuild brings back what can be", cause.message);
+        *e = cause;
+        return FAILED;
 }
 
-RESULT meta_sqlite_open(const char *data_dir, struct meta **ret_meta, struct err *e)
+/* Takes the path. */
+static RESULT open_file(char *path, struct meta **ret_meta, struct err *e)
 {
         struct meta *m = calloc(1, sizeof *m);
 
-        if (!m || asprintf(&m->path, "%s/orlop.db", data_dir) < 0) {
-                free(m);
+        if (!m) {
+                free(path);
                 return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
         }
+        m->path = path;
         m->grace_us = (int64_t)GRACE_S * 1000000;
         readers_init(&m->readers, m->path);
-        if (!open_store(m, e).ok) {
+        if (!open_writer(m, e).ok || !keeper_start(&m->keeper, &m->writer, &m->readers, m->path, e).ok) {
                 meta_free(m);
                 return FAILED;
         }
         *ret_meta = m;
         return OK;
+}
+
+RESULT meta_sqlite_open_file(const char *path, struct meta **ret_meta, struct err *e)
+{
+        char *copy = strdup(path);
+
+        return copy ? open_file(copy, ret_meta, e) : FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+}
+
+RESULT meta_sqlite_open(const char *data_dir, struct meta **ret_meta, struct err *e)
+{
+        char *path;
+
+        if (asprintf(&path, "%s/orlop.db", data_dir) < 0)
+                return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
+        if (!refuse_to_begin_anew(path, e).ok) {
+                free(path);
+                return FAILED;
+        }
+        return open_file(path, ret_meta, e);
 }
 
 /* The writer is the last to close: only it can copy the log into the database. */
@@ -169,6 +210,7 @@ RESULT meta_sqlite_check(const char *data_dir, struct err *e)
                 path = NULL;
                 return FAIL(e, ERR_NOMEM, ENOMEM, "check the metadata store");
         }
+        TRY(refuse_to_begin_anew(path, e));
         if (access(path, F_OK) < 0)
                 return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s", path);
         TRY(db_open(path, DB_READER, &db, e));

@@ -174,6 +174,18 @@ RESULT schema_check(struct db *db, const char *path, struct err *e)
         return version > 0 ? OK : FAIL(e, ERR_CORRUPT, 0, "%s is not the database of an Orlop store", path);
 }
 
+RESULT schema_refuse_newer(struct db *db, const char *path, struct err *e)
+{
+        int64_t application;
+        struct err ignored;
+
+        if (!db_number(db, "PRAGMA application_id", &application, &ignored).ok || application != APPLICATION_ID)
+                return OK;
+        if (schema_check(db, path, e).ok || e->code != ERR_UNSUPPORTED)
+                return OK;
+        return FAILED;
+}
+
 static RESULT migrate(struct db *db, struct err *e)
 {
         int64_t version, tables;

@@ -11,4 +11,6 @@
 RESULT schema_migrate(struct db *db, struct err *e);
 /* The same questions, changing nothing; an older version is fine. */
 RESULT schema_check(struct db *db, const char *path, struct err *e);
+/* Of a database that may be damaged: ERR_UNSUPPORTED if it says for certain that a newer program wrote it. */
+RESULT schema_refuse_newer(struct db *db, const char *path, struct err *e);
 int schema_version(void);       /* that this program writes */

@@ -47,22 +47,6 @@ static RESULT copy_pages(struct db *from, struct db *to, snapshot_progress_fn *p
         return OK;
 }
 
-/* A database that is being made is worth nothing before its end: no journal, no syncs before the last one. */
-static RESULT open_target(const char *path, struct db *ret_db, struct err *e)
-{
-        struct db db = { 0 };
-
-        if (sqlite3_open_v2(path, &db.handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-            !db_script(&db, "PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF", e).ok) {
-                IGNORE(db_fail(&db, path, e));
-                db_close(&db);
-                return FAILED;
-        }
-        sqlite3_extended_result_codes(db.handle, 1);
-        *ret_db = db;
-        return OK;
-}
-
 static RESULT drop_passing_rows(struct db *db, struct err *e)
 {
         return db_script(db, "PRAGMA journal_mode = DELETE; DELETE FROM uploads; DELETE FROM object_trash", e);
@@ -77,7 +61,7 @@ static RESULT sync_file(const char *path, struct err *e)
         return fs_sync(fd, path, e);
 }
 
-static RESULT remove_file_and_log(const char *path, struct err *e)
+RESULT snapshot_remove(const char *path, struct err *e)
 {
         static const char *const suffixes[] = { "", "-wal", "-shm", "-journal" };
 
@@ -100,8 +84,8 @@ RESULT snapshot_take(const char *from_path, const char *to_path, snapshot_progre
         TRY(must_exist(from_path, e));
         TRY(db_open(from_path, DB_READER, &from, e));
         TRY(schema_check(&from, from_path, e));
-        TRY(remove_file_and_log(to_path, e));
-        TRY(open_target(to_path, &to, e));
+        TRY(snapshot_remove(to_path, e));
+        TRY(db_open(to_path, DB_BUILDER, &to, e));
         TRY(copy_pages(&from, &to, progress, arg, e));
         TRY(drop_passing_rows(&to, e));
         db_close(&to);

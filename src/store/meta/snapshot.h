@@ -24,6 +24,9 @@ RESULT snapshot_take(const char *from_path, const char *to_path, snapshot_progre
 /* A database that was closed while others had changes for it in its log: copies them into the file, so that it stands alone. */
 RESULT snapshot_settle(const char *path, struct err *e);
 
+/* Removes a database that was being made, with its log; one that is not there is fine. */
+RESULT snapshot_remove(const char *path, struct err *e);
+
 struct snapshot;
 
 /* Reads only; any database of ours that nobody changes meanwhile. */

@@ -27,6 +27,7 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
         X(ROLLBACK, "ROLLBACK") \
         /* repositories */ \
         X(REPOSITORY_FIND, "SELECT id, has_manifests FROM repositories WHERE name = $1") \
+        X(REPOSITORY_NAME, "SELECT name FROM repositories WHERE id = $1") \
         X(REPOSITORY_ADD, "INSERT INTO repositories (name, has_manifests, created_us) VALUES ($1, 0, $2) RETURNING id") \
         X(REPOSITORY_LIST, "UPDATE repositories SET has_manifests = 1 WHERE id = $1") \
         X(REPOSITORY_UNLIST, "UPDATE repositories SET has_manifests = 0 WHERE id = $1") \
@@ -135,9 +136,22 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
         /* checks: check.c */ \
         X(OBJECT_OF_BLOB, "SELECT 1 FROM blobs WHERE upload_id = $1 AND digest = $2") \
         X(OBJECT_IN_TRASH, "SELECT 1 FROM object_trash WHERE upload_id = $1 AND digest = $2") \
-        X(BLOB_SIZE, "SELECT id, size FROM blobs WHERE digest = $1") \
+        X(BLOB_SIZE, "SELECT id, size, damaged_us FROM blobs WHERE digest = $1") \
         X(HAS_BLOB, "SELECT 1 FROM manifest_blobs WHERE manifest_id = $1 AND blob_id = $2") \
         X(HAS_CHILD, "SELECT 1 FROM manifest_references WHERE parent_id = $1 AND child_id = $2") \
+        /* rebuilding: salvage.c, adopt.c */ \
+        X(NEW_BLOB, "INSERT INTO blobs (digest, size, upload_id, content, created_us, damaged_us, damage) " \
+                    "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id") \
+        X(NEW_LINK, "INSERT INTO repository_blobs (blob_id, repository_id, since_us) VALUES ($1, $2, $3) " \
+                    "ON CONFLICT (blob_id, repository_id) DO NOTHING") \
+        X(NEW_REVIEW, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) VALUES ($1, $2, $3) " \
+                      "ON CONFLICT (manifest_id) DO NOTHING") \
+        X(NEW_TRASH, "INSERT INTO object_trash (upload_id, digest, size, since_us) VALUES ($1, $2, $3, $4) " \
+                     "ON CONFLICT (upload_id) DO NOTHING") \
+        X(NEW_UPLOAD, "INSERT INTO uploads (id, repository_id, received, hash_state, created_us, updated_us) " \
+                      "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING") \
+        X(BLOB_IS_NAMED, "SELECT 1 FROM manifest_blobs WHERE blob_id = $1 LIMIT 1") \
+        X(LINKS_REMOVE, "DELETE FROM repository_blobs WHERE blob_id = $1") \
         /* damage and scrub: damage.c */ \
         X(BLOB_MARK, "UPDATE blobs SET damaged_us = $3, damage = $4 " \
                      "WHERE digest = $1 AND upload_id IS NOT DISTINCT FROM $2 AND damaged_us IS NULL") \
@@ -152,6 +166,37 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
 
 /* Those that walk a table, because they are asked for seldom: by a person, or of a table that is small (uploads that run). */
 #define META_SURVEYS(X) \
+        /* of a database that may be damaged (source.h): $1 is the least key; the indexes named here hold the names a second time */ \
+        X(OLD_REPOSITORIES, "SELECT id, name, created_us FROM repositories WHERE id >= $1 ORDER BY id") \
+        X(OLD_REPOSITORY_NAMES, "SELECT id, name, 0 FROM repositories INDEXED BY sqlite_autoindex_repositories_1 " \
+                                "WHERE id >= $1 AND name > '' ORDER BY id") \
+        X(OLD_BLOBS, "SELECT id, digest, size, upload_id, content, created_us, damaged_us, damage FROM blobs WHERE id >= $1 " \
+                     "ORDER BY id") \
+        X(OLD_MANIFESTS, "SELECT id, repository_id, digest, media_type, artifact_type, subject, annotations, created_us, payload " \
+                         "FROM manifests WHERE id >= $1 ORDER BY id") \
+        X(OLD_MANIFEST_NAMES, "SELECT repository_id, id, digest FROM manifests INDEXED BY sqlite_autoindex_manifests_1 " \
+                              "WHERE repository_id >= $1 ORDER BY repository_id") \
+        X(OLD_TAGS, "SELECT repository_id, manifest_id, name, updated_us FROM tags WHERE repository_id >= $1 ORDER BY repository_id") \
+        X(OLD_TAGS_OF_MANIFESTS, "SELECT manifest_id, repository_id, name FROM tags INDEXED BY tags_manifest " \
+                                 "WHERE manifest_id >= $1 ORDER BY manifest_id") \
+        X(OLD_LINKS, "SELECT blob_id, repository_id, since_us FROM repository_blobs WHERE blob_id >= $1 ORDER BY blob_id") \
+        X(OLD_REVIEWS, "SELECT manifest_id, orphaned, since_us FROM gc_manifest_queue WHERE manifest_id >= $1 ORDER BY manifest_id") \
+        X(OLD_TRASH, "SELECT since_us, upload_id, digest, size FROM object_trash WHERE since_us >= $1 ORDER BY since_us") \
+        X(OLD_UPLOADS, "SELECT updated_us, id, repository_id, received, hash_state, created_us FROM uploads WHERE updated_us >= $1 " \
+                       "ORDER BY updated_us") \
+        X(LOST_TAG_ADD, "INSERT INTO lost_tags (repository_id, name) VALUES ($1, $2) ON CONFLICT (repository_id, name) DO NOTHING") \
+        X(LOST_TAG_FIND, "SELECT 1 FROM lost_tags WHERE repository_id = $1 AND name = $2") \
+        X(REPOSITORIES_LIST, "UPDATE repositories SET has_manifests = 1 WHERE id IN (SELECT repository_id FROM manifests)") \
+        X(MANIFESTS_QUEUE_UNTAGGED, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) " \
+                                    "SELECT m.id, 0, CAST($1 AS BIGINT) FROM manifests m WHERE NOT EXISTS " \
+                                    "(SELECT 1 FROM tags t WHERE t.manifest_id = m.id) ON CONFLICT (manifest_id) DO NOTHING") \
+        X(BLOBS_QUEUE_UNNAMED, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) " \
+                               "SELECT l.blob_id, l.repository_id, CAST($1 AS BIGINT) FROM repository_blobs l WHERE NOT EXISTS (SELECT 1 " \
+                               "FROM manifest_blobs m WHERE m.blob_id = l.blob_id AND m.repository_id = l.repository_id) " \
+                               "AND (l.blob_id, l.repository_id) NOT IN (SELECT blob_id, repository_id FROM gc_blob_queue)") \
+        X(BLOBS_QUEUE_UNLINKED, "INSERT INTO gc_blob_queue (blob_id, repository_id, since_us) " \
+                                "SELECT b.id, 0, CAST($1 AS BIGINT) FROM blobs b WHERE NOT EXISTS (SELECT 1 FROM repository_blobs l " \
+                                "WHERE l.blob_id = b.id) AND b.id NOT IN (SELECT blob_id FROM gc_blob_queue)") \
         X(GC_BLOBS, "SELECT " GC_BLOB_COLUMNS ", (SELECT count(*) FROM repository_blobs k WHERE k.blob_id = q.blob_id), " \
                     "count(l.since_us) OVER blob, " \
                     "row_number() OVER (blob ORDER BY l.since_us IS NULL, " GC_BLOB_SINCE_BOTH " DESC, q.id DESC) " \
