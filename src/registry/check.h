@@ -24,6 +24,7 @@ struct check_finding {
 struct check {
         bool repair, bytes;
         bool keep_files;                /* repair the rows, but move no file */
+        bool images;                    /* tell the manifests of damaged blobs as well */
         RESULT_FN(found, (void *arg, const struct check_finding *finding, struct err *e));
         RESULT_FN(progress, (void *arg, const char *what, uint64_t done, uint64_t total, struct err *e));
         struct scrub_pace pace;

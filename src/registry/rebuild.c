@@ -283,7 +283,7 @@ static RESULT mend(struct work *work, struct err *e)
         TRY(survey_each(work->registry->blobs, look_at_unknown, work, e));
         TRY(forget_unnamed(work, e));
         TRY(meta_blobs_queue(work->registry->meta, e));
-        check->repair = true;
+        check->repair = check->images = true;
         check->keep_files = work->rebuild->dry_run;
         TRY(registry_check(work->registry, check, e));
         return meta_totals(work->registry->meta, &work->rebuild->totals, e);

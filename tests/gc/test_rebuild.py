@@ -173,7 +173,7 @@ class RebuildTest(unittest.TestCase):
 
     def test_pages_of_tables(self):
         """What one page held, the copy has, or another table."""
-        self.make(old=60, new=5)
+        self.make(old=30, new=5)
         self.settle()
         intact = self.store.files()
         for tables in (['blobs'], ['manifest_blobs'], ['repository_blobs'], ['tags'], ['repositories'], ['manifest_references'],
@@ -190,7 +190,7 @@ class RebuildTest(unittest.TestCase):
 
     def test_cut_in_half(self):
         """The numbers of tables' pages survive in the first half; what was in the other comes from the copy."""
-        old = self.make(old=40, new=5)
+        old = self.make(old=20, new=5)
         self.settle()
         path = self.store.database()
         os.truncate(path, path.stat().st_size // 2 // PAGE * PAGE + 100)

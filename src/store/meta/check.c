@@ -89,9 +89,14 @@ RESULT meta_parts_check(struct meta *m, struct slice repository, const struct di
         *ret_state = META_PART_GOOD;
         TRY(reader_lend(&m->readers, &reader, e));
         TRY(find_parent(&reader->db, &what, &repository_id, &id, e));
-        for (size_t i = 0; i < count && *ret_state == META_PART_GOOD; i++) {
+        for (size_t i = 0; i < count && (*ret_state == META_PART_GOOD || *ret_state == META_PART_DAMAGED); i++) {
+                enum meta_part_state state;
+
+                TRY(check_part(&reader->db, repository_id, id, &parts[i], &state, e));
+                if (state == META_PART_GOOD || (state == META_PART_DAMAGED && *ret_state == state))
+                        continue;
+                *ret_state = state;
                 *ret_at = i;
-                TRY(check_part(&reader->db, repository_id, id, &parts[i], ret_state, e));
         }
         return OK;
 }

@@ -13,7 +13,7 @@ enum meta_part_state {
         META_PART_SIZE,                 /* it is stored with another size than the manifest says */
         META_PART_DAMAGED,              /* its bytes are known to be damaged or missing */
 };
-/* How the first part is that is not good; *ret_at is its index. */
+/* How the first part is that is not good, one that is only damaged after the others; *ret_at is its index. */
 RESULT meta_parts_check(struct meta *m, struct slice repository, const struct digest *manifest, const struct meta_part *parts,
                         size_t count, enum meta_part_state *ret_state, size_t *ret_at, struct err *e);
 /* Links what is stored. A blob that is not gets a row that says so: it is told to be absent, and the next push of it mends it and all
