@@ -71,7 +71,9 @@ static void print_total(const json_t *line)
                size_text(store_number(line, "blob_bytes")).s);
         if (missing)
                 printf("%llu %s missing; a push of the same image mends it\n", missing, missing == 1 ? "thing is" : "things are");
-        else
+        if (json_is_true(json_object_get(line, "names_lost")))
+                puts("what was pushed last may have lost its names; push it again");
+        else if (!missing)
                 puts("nothing is known to be missing");
 }
 

@@ -91,6 +91,7 @@ static RESULT tell_total(struct operation *op, const struct rebuild *rebuild, ui
         line_number(op, "blobs_unnamed", rebuild->unnamed);
         line_number(op, "blobs_unnamed_bytes", rebuild->unnamed_bytes);
         line_number(op, "missing", missing);
+        line_bool(op, "names_lost", !rebuild->was_whole && rebuild->unnamed);
         line_bool(op, "dry_run", rebuild->dry_run);
         return line_end(op, e);
 }
@@ -104,7 +105,7 @@ RESULT operation_rebuild(struct operation *op, const char *data_dir, struct err 
                                               .pace = { go_on, NULL }, .arg = &r } };
 
         TRY(registry_rebuild(data_dir, &rebuild, e));
-        op->status = r.missing > 0 || (!rebuild.was_whole && rebuild.unnamed);
+        op->status = r.missing > 0 || (!rebuild.was_whole && rebuild.unnamed > 0);
         TRY(tell_database(op, &rebuild, e));
         TRY(tell_sources(op, &rebuild, e));
         return tell_total(op, &rebuild, r.missing, e);

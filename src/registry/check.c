@@ -68,17 +68,33 @@ static RESULT tell_blob(struct checking *c, const struct meta_stored *stored, co
                     e);
 }
 
+/* It was marked, and its bytes are what they must be: somebody brought the file back, or the disk. */
+static RESULT take_mark_away(struct checking *c, const struct meta_stored *stored, struct err *e)
+{
+        struct digest_text text = digest_format(&stored->blob.digest);
+
+        if (c->check->repair)
+                TRY(meta_blob_set_whole(c->registry->meta, &stored->blob.digest, stored->blob.in_database ? NULL : &stored->blob.id, e));
+        return tell(c, (struct check_finding){ .kind = CHECK_BLOB, .name = slice_from(text.s), .what = "it was found damaged before",
+                                               .mended = c->check->repair,
+                                               .mend = c->check->repair ? "its bytes are good again" :
+                                                                          "--repair serves it again: its bytes are good" }, e);
+}
+
 static RESULT check_blob(struct checking *c, const struct meta_stored *stored, struct err *e)
 {
+        bool read = c->check->bytes || stored->blob.in_database || (stored->blob.damaged && c->check->repair);
         struct scrub_found found;
         char what[120] = "";
 
         if (!stored->blob.in_database)
                 look_at_file(c->registry, &stored->blob, what);
-        if (!*what && (c->check->bytes || stored->blob.in_database)) {
+        if (!*what && read) {
                 TRY(registry_blob_read(c->registry, &stored->blob, &c->check->pace, &found, e));
                 snprintf(what, sizeof what, "%.119s", found.verdict == SCRUB_DAMAGED ? found.what : "");
         }
+        if (!*what && stored->blob.damaged && read)
+                return take_mark_away(c, stored, e);
         if (!*what && stored->blob.damaged)
                 snprintf(what, sizeof what, "it was found damaged before");
         return *what ? tell_blob(c, stored, what, e) : OK;

@@ -303,9 +303,13 @@ static RESULT open_and_mend(struct work *work, struct err *e)
 
 /* --- 5. To its place -------------------------------------------------------------------------------------------------- */
 
-static RESULT set_aside(struct blob_store *blobs, const char *name, const char *as, struct err *e)
+static RESULT set_aside(struct work *work, struct blob_store *blobs, const char *name, const char *as, struct err *e)
 {
-        return survey_set_aside_as(blobs, slice_from(name), slice_from(as), e).ok || e->code == ERR_NOT_FOUND ? OK : FAILED;
+        if (!survey_set_aside_as(blobs, slice_from(name), slice_from(as), e).ok)
+                return e->code == ERR_NOT_FOUND ? OK : FAILED;
+        if (strcmp(name, "orlop.db") == 0)
+                snprintf(work->rebuild->set_aside, sizeof work->rebuild->set_aside, "lost+found/%.50s", as);
+        return OK;
 }
 
 /* Under one name, so that SQLite finds the log beside it. The new one comes last: before it nobody opens the store. */
@@ -324,9 +328,7 @@ static RESULT put_in_place(struct work *work, struct err *e)
                 snprintf(name, sizeof name, "orlop.db%s", suffixes[i]);
                 strftime(as, sizeof as, "%Y%m%dT%H%M%SZ-orlop.db", &tm);
                 snprintf(as + strlen(as), sizeof as - strlen(as), "%s", suffixes[i]);
-                TRY(set_aside(blobs, name, as, e));
-                if (i == 0)
-                        snprintf(work->rebuild->set_aside, sizeof work->rebuild->set_aside, "lost+found/%.50s", as);
+                TRY(set_aside(work, blobs, name, as, e));
         }
         TRY(fs_sync_dir(work->data_dir, e));
         TRY(fs_rename(from.path, to.path, e));
