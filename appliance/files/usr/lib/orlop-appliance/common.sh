@@ -24,13 +24,13 @@ need_root() {
         [ "$(id -u)" = 0 ] || die "this needs root: sudo ${0##*/}"
 }
 
-# write FILE MODE: standard input becomes the file, whole or not at all.
+# write FILE MODE: standard input becomes the file, whole or not at all. Two commands may write the same file at once.
 write() {
         mkdir -p "$(dirname "$1")"
-        (umask 077 && cat >"$1.new")
-        chmod "$2" "$1.new"
-        sync "$1.new"
-        mv "$1.new" "$1"
+        (umask 077 && cat >"$1.new.$$")
+        chmod "$2" "$1.new.$$"
+        sync "$1.new.$$"
+        mv "$1.new.$$" "$1"
 }
 
 # An IPv4 address: four numbers up to 255, none with a leading zero.

@@ -2,8 +2,10 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # variables cross files here
 
 name_file=/etc/orlop/registry/orlop.conf
-archive=/usr/share/orlop-appliance/orlop-image.tar
-ready_seconds=180
+shipped=/usr/share/orlop-appliance/orlop-image.tar      # the image that the machine was built with
+kept=$state/image.tar                   # the image in use, once there was an update
+stored=$state/image-stored              # is there when Docker's copy of the image lies whole on the disk
+ready_seconds=300
 
 # create_registry CONTAINER IMAGE OPTION...: the container as it must be, whatever it is for; it is not started.
 create_registry() {
@@ -27,6 +29,27 @@ exists() {
         docker container inspect "$1" >/dev/null 2>&1
 }
 
+# load_image: into Docker, from the copy beside it. Docker does not wait until an image's files are on the disk, and a power cut
+# would leave them empty: only what is followed by a sync counts. An image that is there already could be such a one.
+load_image() {
+        rm -f "$stored"
+        archive=$shipped
+        [ ! -s "$kept" ] || archive=$kept
+        old=$(docker image inspect --format '{{.Id}}' orlop:installed 2>/dev/null) || old=
+        [ -z "$old" ] || docker image rm --force "$old" >/dev/null
+        image=$(docker load --input "$archive" | sed -n 's/^Loaded image: //p' | head -n 1)
+        docker tag "$image" orlop:installed
+        sync
+        : >"$stored"
+}
+
+# keep_image: a copy of the image in use beside Docker, for load_image.
+keep_image() {
+        docker save --output "$kept.new" orlop:installed
+        sync "$kept.new"
+        mv "$kept.new" "$kept"
+}
+
 # Asking a Docker that is still starting would wait for it: its socket starts it.
 docker_runs() {
         systemctl is-active --quiet docker.service
@@ -38,7 +61,15 @@ health() {
         docker container inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' "$1" 2>/dev/null || true
 }
 
-# The same for people.
+# was_stopped CONTAINER: by a person, which holds over a restart of the machine.
+was_stopped() {
+        case $(docker container inspect --format '{{.State.Status}} {{.State.ExitCode}}' "$1") in
+        'exited 0' | 'exited 137' | 'exited 143') return 0 ;;
+        *) return 1 ;;
+        esac
+}
+
+# What a container's state is called for people.
 health_word() {
         case $(health "$1") in
         'running healthy') echo 'ready' ;;
@@ -48,14 +79,18 @@ health_word() {
         esac
 }
 
-# ready CONTAINER: waits until its health check passes. Fails when it ends, says unhealthy, or takes too long.
+# ready CONTAINER: waits until its health check passes. Fails when it ends, for good or again and again, or takes too long. (Docker's word
+# "unhealthy" alone may mean a slow machine.)
 ready() {
         waited=0
+        ends=0
         while [ "$waited" -lt "$ready_seconds" ]; do
                 case $(health "$1") in
                 'running healthy') return 0 ;;
-                *unhealthy | exited* | dead* | '') return 1 ;;
+                exited* | dead* | '') return 1 ;;
+                restarting*) ends=$((ends + 1)) ;;
                 esac
+                [ "$ends" -lt 8 ] || return 1
                 docker exec "$1" /usr/bin/orlop health >/dev/null 2>&1 && return 0
                 sleep 2
                 waited=$((waited + 2))
