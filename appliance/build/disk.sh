@@ -44,7 +44,7 @@ fetch_mke2fs() {
                 cache=(--skip=download/empty --setup-hook='mkdir -p "$1/var/cache/apt/archives"'
                         --setup-hook="sync-in '$PACKAGE_CACHE' /var/cache/apt/archives")
         fi
-        sources | mmdebstrap --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" --variant=extract --format=tar \
+        sources | TMPDIR=$work mmdebstrap --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" --variant=extract --format=tar \
                 --include=e2fsprogs,libarchive13t64 "${cache[@]}" "$DEBIAN_RELEASE" "$work/e2fsprogs.tar" -
         mkdir -p "$work/e2fsprogs"
         tar -xf "$work/e2fsprogs.tar" -C "$work/e2fsprogs" --no-same-owner --exclude='./dev/*'

@@ -13,26 +13,36 @@ fail() {
 
 begin() {
         started=$SECONDS
-        mkdir -p "$OUTPUT"
         OUTPUT=$(cd "$OUTPUT" && pwd)
+        [ -z "$PACKAGE_CACHE" ] || PACKAGE_CACHE=$(cd "$PACKAGE_CACHE" && pwd)
         work=$(mktemp -d "${TMPDIR:-/var/tmp}/orlop-appliance.XXXXXXXXXX")
         # An ordinary user's tree is made under other user ids, which must be able to walk through.
         chmod 711 "$work"
         mkdir "$work/out" "$work/boxes"
         trap finish EXIT
         trap 'exit 130' INT
-        trap 'exit 143' TERM HUP
+        trap 'exit 143' TERM HUP PIPE
+}
+
+# All of a step's processes: what mmdebstrap ends, it tidies up itself, which takes a moment.
+end_step() {
+        local tenths
+        kill -- -"$step_pid" 2>/dev/null || true
+        for ((tenths = 0; tenths < 100; tenths++)); do
+                kill -0 -- -"$step_pid" 2>/dev/null || return 0
+                sleep 0.1
+        done
+        kill -KILL -- -"$step_pid" 2>/dev/null || true
 }
 
 finish() {
         local status=$?
         trap - EXIT
-        trap '' INT TERM HUP
+        trap '' INT TERM HUP PIPE
         if [ -n "$step_pid" ]; then
-                kill -- -"$step_pid" 2>/dev/null || true
-                wait "$step_pid" 2>/dev/null || true
+                end_step
         fi
-        if [ "$status" != 0 ]; then printf '\nNothing was written; the scratch files are removed.\n' >&2; fi
+        if [ "$status" != 0 ]; then printf '\nNothing was written; the scratch files are removed.\n' >&2 || true; fi
         rm -rf "$work" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$work" || true
         exit "$status"
 }

@@ -101,7 +101,7 @@ make_trees() {
                         --setup-hook='mkdir -p "$1/var/cache/apt/archives"' --setup-hook="sync-in '$PACKAGE_CACHE' /var/cache/apt/archives"
                         --customize-hook="sync-out /var/cache/apt/archives '$PACKAGE_CACHE'")
         fi
-        sources | TREES=$trees mmdebstrap --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" --variant=minbase --format=null \
+        sources | TMPDIR=$work TREES=$trees mmdebstrap --mode="$([ "$(id -u)" = 0 ] && echo root || echo unshare)" --variant=minbase --format=null \
                 --include="$(included_packages)" --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
                 "${options[@]}" --essential-hook="$(initrd_settings)" --customize-hook="copy-in '$work/orlop-appliance' /tmp" \
                 --customize-hook="$(provision)" "$DEBIAN_RELEASE" - -
