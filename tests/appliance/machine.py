@@ -1,8 +1,9 @@
 """What the appliance's tests share: where the build is, commands that must succeed, and the machine under QEMU.
 
-The machine is emulated in software, with the disk from the OVA under an overlay that is thrown away, and both network cards: the first
-with QEMU's own NAT, the second with a network that has the fixed address. The ports are forwarded from the very addresses that the
-machine has, which the sandbox (tests/support/sandbox.sh) gives to its loopback, so that certificates are checked as in real life."""
+The machine is emulated in software (ACCELERATOR=kvm: by hardware, where that works), with the disk from the OVA under an overlay that is
+thrown away, and both network cards: the first with QEMU's own NAT, the second with a network that has the fixed address. The ports are
+forwarded from the very addresses that the machine has, which the sandbox (tests/support/sandbox.sh) gives to its loopback, so that
+certificates are checked as in real life."""
 import json
 import os
 import re
@@ -17,9 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = Path(os.environ.get('TEST_APPLIANCE') or ROOT / 'build' / 'appliance')
 NAT_ADDRESS, STATIC_ADDRESS, PORT = '10.0.2.15', '192.168.33.33', 5000
-COMMAND_SECONDS = 300
+COMMAND_SECONDS = 600
 os.environ['PATH'] += ':/usr/sbin:/sbin'
-BOOT_SECONDS = 600                      # software emulation on a busy machine; an idle one needs 60 to 90
+BOOT_SECONDS = 1800                     # software emulation on a busy machine; an idle one needs 60 to 90
+PROGRESS_SECONDS = 60
+ACCELERATORS = {'tcg': ['-accel', 'tcg,thread=multi', '-cpu', 'max'], 'kvm': ['-accel', 'kvm', '-cpu', 'host']}
+ACCELERATOR = ACCELERATORS[os.environ.get('ACCELERATOR') or 'tcg']
 
 
 def in_sandbox():
@@ -71,8 +75,8 @@ class Machine:
         bus = {'ide-hd': ['-device', 'ahci,id=sata', '-device', 'ide-hd,drive=system,bus=sata.0'],
                'virtio-blk-pci': ['-device', 'virtio-blk-pci,drive=system'],
                'scsi-hd': ['-device', 'virtio-scsi-pci', '-device', 'scsi-hd,drive=system']}[self.controller]
-        command = ['nice', '-n', '5', 'qemu-system-x86_64', '-machine', 'pc', '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2',
-                   '-m', '1024', '-display', 'none', '-drive', f'if=none,id=system,file={self.overlay}', *bus,
+        command = ['qemu-system-x86_64', '-machine', 'pc', *ACCELERATOR, '-smp', '2', '-m', '1024', '-display', 'none',
+                   '-drive', f'if=none,id=system,file={self.overlay}', *bus,
                    '-netdev', f'user,id=nat,hostfwd=tcp:{NAT_ADDRESS}:{PORT}-:{PORT},hostfwd=tcp:127.0.0.1:22022-:22',
                    '-device', 'e1000,netdev=nat',
                    '-netdev', f'user,id=static,net=192.168.33.0/24,restrict=on,hostfwd=tcp:{STATIC_ADDRESS}:{PORT}-{STATIC_ADDRESS}:{PORT}',
@@ -115,17 +119,25 @@ class Machine:
 
     def wait_console(self, pattern, seconds=BOOT_SECONDS):
         """The last match of the pattern since this start."""
+        since = shown = time.monotonic()
+
         def look():
+            nonlocal shown
             if self.process.poll() is not None:
                 raise AssertionError(f'QEMU ended:\n{(self.folder / "qemu.log").read_text()}')
-            found = list(re.finditer(pattern, self.console_text()[self.console_from:], re.MULTILINE))
+            text = self.console_text()[self.console_from:]
+            if time.monotonic() - shown > PROGRESS_SECONDS:
+                shown = time.monotonic()
+                last = text.rstrip().rpartition('\n')[2]
+                print(f'# {shown - since:.0f} s: waiting for "{pattern}"; the console says "{last[-100:]}"', flush=True)
+            found = list(re.finditer(pattern, text, re.MULTILINE))
             return found and found[-1]
         try:
             return wait_until(look, seconds, f'"{pattern}" on the console')
         except AssertionError as error:
             raise AssertionError(f'{error}\n{self.console_text()[self.console_from:][-4000:]}') from None
 
-    def type(self, text, then, seconds=120):
+    def type(self, text, then, seconds=COMMAND_SECONDS):
         """Types a line at the console and waits for what comes after it."""
         if not self.console:
             self.console = socket.socket(socket.AF_UNIX)
