@@ -5,9 +5,10 @@ name_file=/etc/orlop/registry/orlop.conf
 shipped=/usr/share/orlop-appliance/orlop-image.tar      # the image that the machine was built with
 kept=$state/image.tar                   # the image in use, once there was an update
 stored=$state/image-stored              # is there when Docker's copy of the image lies whole on the disk
-ready_seconds=300
+ready_seconds=600
 
-# create_registry CONTAINER IMAGE OPTION...: the container as it must be, whatever it is for; it is not started.
+# create_registry CONTAINER IMAGE OPTION...: the container as it must be, whatever it is for; it is not started. A look at its health is a
+# process to start, which a slow or busy computer must have time for: often until it is ready, seldom after that.
 create_registry() {
         container=$1
         image=$2
@@ -16,6 +17,7 @@ create_registry() {
                 --hostname "$(hostname)" --env ORLOP_CONFIG=/etc/orlop/orlop.conf --stop-timeout 60 \
                 --mount type=bind,source="$storage",target=/data \
                 --mount type=bind,source=/etc/orlop/registry,target=/etc/orlop,readonly \
+                --health-interval 30s --health-timeout 60s --health-start-period 5m --health-start-interval 3s \
                 "$@" "$image" >/dev/null
 }
 
@@ -91,9 +93,8 @@ ready() {
                 restarting*) ends=$((ends + 1)) ;;
                 esac
                 [ "$ends" -lt 8 ] || return 1
-                docker exec "$1" /usr/bin/orlop health >/dev/null 2>&1 && return 0
-                sleep 2
-                waited=$((waited + 2))
+                sleep 3
+                waited=$((waited + 3))
         done
         return 1
 }
