@@ -44,7 +44,6 @@ fi
 # A /dev/kvm can be there and still run no ordinary system (a virtual machine's own): only a boot tells.
 kvm_works() {
         [ -r /dev/kvm ] && [ -w /dev/kvm ] || return 1
-        echo "trying KVM ..." >&2
         qemu-img create -q -f qcow2 -b "$disk" -F qcow2 "$scratch/probe.qcow2"
         timeout 40 qemu-system-x86_64 "${machine[@]}" -accel kvm -cpu host -drive "if=none,id=disk,file=$scratch/probe.qcow2" \
                 -device ide-hd,drive=disk,bus=sata.0 -nic none -display none -serial "file:$scratch/probe.log" >/dev/null 2>&1 &
@@ -62,7 +61,10 @@ kvm_works() {
 }
 
 case $ACCELERATOR in
-auto) if kvm_works; then ACCELERATOR=kvm; else ACCELERATOR=tcg; fi ;;
+auto)
+        echo "trying KVM ..." >&2
+        if kvm_works 2>/dev/null; then ACCELERATOR=kvm; else ACCELERATOR=tcg; fi
+        ;;
 kvm | tcg) ;;
 *) fail "ACCELERATOR is '$ACCELERATOR': auto, kvm or tcg" ;;
 esac
