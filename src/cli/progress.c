@@ -24,6 +24,16 @@ struct size_text size_text(uint64_t bytes)
         return text;
 }
 
+static struct size_text amount_text(const struct progress_line *line, uint64_t amount)
+{
+        struct size_text text;
+
+        if (!line->counts)
+                return size_text(amount);
+        snprintf(text.s, sizeof text.s, "%llu", (unsigned long long)amount);
+        return text;
+}
+
 static void tell(void *arg, const char *what, uint64_t done, uint64_t total)
 {
         struct progress_line *line = arg;
@@ -33,9 +43,11 @@ static void tell(void *arg, const char *what, uint64_t done, uint64_t total)
                 return;
         line->shown_ms = now_ms;
         line->what = what;
-        fprintf(stderr, "\r%s: %s", what, size_text(done).s);
+        fprintf(stderr, "\r%s", what);
+        if (done || total)
+                fprintf(stderr, ": %s", amount_text(line, done).s);
         if (total)
-                fprintf(stderr, " of %s, %u %%", size_text(total).s, (unsigned)(100 * ((double)done / (double)total)));
+                fprintf(stderr, " of %s, %u %%", amount_text(line, total).s, (unsigned)(100 * ((double)done / (double)total)));
         fputs("\033[K", stderr);
 }
 

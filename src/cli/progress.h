@@ -14,6 +14,7 @@
 struct progress_line {
         int64_t shown_ms;               /* when; 0: nothing is shown */
         const char *what;               /* borrowed */
+        bool counts;                    /* of things, not of bytes */
 };
 #define PROGRESS_LINE_INIT ((struct progress_line){ 0 })
 

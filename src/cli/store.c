@@ -68,6 +68,7 @@ static void show_progress(struct answer *answer, const json_t *line)
 
         if (strcmp(answer->what, what) != 0)
                 snprintf(answer->what, sizeof answer->what, "%s", what);
+        answer->progress_line.counts = !json_is_true(json_object_get(line, "bytes"));
         progress_tell(&answer->progress, answer->what, store_number(line, "done"), store_number(line, "total"));
 }
 

@@ -48,7 +48,7 @@ static RESULT progress(void *arg, const char *what, uint64_t done, uint64_t tota
 {
         struct checking *c = arg;
 
-        TRY(line_progress(c->op, what, done, total, e));
+        TRY(line_progress(c->op, what, done, total, false, e));
         if (c->op->jobs && !jobs_pause_for(c->op->jobs, 0))
                 return FAIL(e, ERR_CLOSED, 0, "the registry ends");
         return OK;

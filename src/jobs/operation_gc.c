@@ -133,7 +133,7 @@ static bool step(void *arg, const struct collected *sum)
 {
         struct run *run = arg;
 
-        run->result = line_progress(run->op, "freed", sum->bytes, 0, run->e);
+        run->result = line_progress(run->op, "freed", sum->bytes, 0, true, run->e);
         return run->result.ok;
 }
 
@@ -144,7 +144,7 @@ static RESULT collect_alone(struct operation *op, const struct collect_rules *ru
         while (one.more) {
                 TRY(registry_collect(op->registry, rules, &one, e));
                 collected_add(sum, &one);
-                TRY(line_progress(op, "freed", sum->bytes, 0, e));
+                TRY(line_progress(op, "freed", sum->bytes, 0, true, e));
         }
         return OK;
 }

@@ -35,7 +35,7 @@ static RESULT tell_progress(void *arg, const char *what, uint64_t done, uint64_t
 {
         struct rebuilding *r = arg;
 
-        return line_progress(r->op, what, done, total, e);
+        return line_progress(r->op, what, done, total, false, e);
 }
 
 static bool go_on(void *arg, uint64_t bytes)

@@ -96,7 +96,7 @@ static RESULT remove_repository(struct removal *removal, struct slice repository
                 int64_t began_us = clock_mono_us();
 
                 TRY(registry_repository_strip(removal->op->registry, repository, &stripping, e));
-                TRY(line_progress(removal->op, "manifests", stripping.manifests, 0, e));
+                TRY(line_progress(removal->op, "manifests", stripping.manifests, 0, false, e));
                 if (!go_on(removal->op, began_us))
                         return FAIL(e, ERR_CLOSED, 0, "the registry ends");
         }

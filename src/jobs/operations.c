@@ -73,12 +73,13 @@ RESULT line_end(struct operation *op, struct err *e)
         return op->sink.line(op->sink.arg, buf_slice(&op->line), e);
 }
 
-RESULT line_progress(struct operation *op, const char *what, uint64_t done, uint64_t total, struct err *e)
+RESULT line_progress(struct operation *op, const char *what, uint64_t done, uint64_t total, bool bytes, struct err *e)
 {
         line_begin(op, "progress");
         line_text(op, "what", slice_from(what));
         line_number(op, "done", done);
         line_number(op, "total", total);
+        line_bool(op, "bytes", bytes);
         return line_end(op, e);
 }
 

@@ -25,6 +25,7 @@ struct work {
         struct rebuild *rebuild;
         struct registry *registry;      /* owned */
         struct arena arena;
+        uint64_t unknown_files;
         bool aside;                     /* a new database is made, beside the one that is there */
 };
 
@@ -253,7 +254,7 @@ static RESULT look_at_unknown(void *arg, const struct survey_file *file, struct 
         struct work *work = arg;
         struct check *check = &work->rebuild->check;
 
-        TRY(check->progress(check->arg, "unknown files", work->rebuild->unnamed_bytes, 0, e));
+        TRY(check->progress(check->arg, "unknown files", ++work->unknown_files, 0, e));
         if (file->is_object)
                 return look_at_object(work, file, e);
         return file->is_upload ? look_at_upload(work, file, e) : OK;
