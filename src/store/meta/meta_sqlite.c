@@ -13,8 +13,9 @@ enum { GRACE_S = 3600 };
 /* A new database must not hide that there was one, nor what a backup or a restore that was interrupted has left. */
 static const struct {
         const char *suffix, *meaning;
+        bool even_empty;
 } signs[] = {
-        { ".partial", "this folder is a backup or a restore that was not finished: run it again" },
+        { ".partial", "this folder is a backup or a restore that was not finished: run it again", true },
         { ".rebuilt", "a rebuilding of the database was not finished: run orlop rebuild again" },
         { "-wal", "the database is missing, but its log is there: orlop rebuild brings back what can be" },
         { ".copy", "the database is missing, but a copy of it is there: orlop rebuild brings back what can be" },
@@ -33,7 +34,7 @@ static RESULT refuse_to_begin_anew(const char *path, struct err *e)
                         name = NULL;
                         return FAIL(e, ERR_NOMEM, ENOMEM, "open the metadata store");
                 }
-                if (stat(name, &st) == 0 && st.st_size > 0)
+                if (stat(name, &st) == 0 && (st.st_size > 0 || signs[i].even_empty))
                         return FAIL(e, ERR_CORRUPT, 0, "%s (%s)", signs[i].meaning, name);
         }
         return OK;

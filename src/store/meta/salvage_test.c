@@ -382,6 +382,10 @@ static void missing_database_is_not_begun_anew(void **state)
                 if (i + 1 == ARRAY_LEN(signs))
                         must(fs_remove(path, &e));
         }
+        path_of(w, "orlop.db.partial", path);           /* of a backup that was killed as it began */
+        must(fs_publish_file(path, S(""), 0600, &e));
+        must_fail(meta_sqlite_open(w->folder, &w->meta, &e), ERR_CORRUPT);
+        must(fs_remove(path, &e));
         must(meta_sqlite_open(w->folder, &w->meta, &e));
 }
 
