@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 
 /* An idle connection is this and a few descriptors of the kernel's. */
 _Static_assert(sizeof(struct connection) < 1024, "the table in connection.h promises less");
@@ -116,8 +117,9 @@ static bool moves(struct connection *c)
 {
         const struct http_server *server = c->home->server;
         uint64_t least = server->body_rate_bytes * server->body_rate_window_ms / 1000;
-        uint64_t queued = c->state == CONNECTION_SEND ? stream_queued(&c->stream) : 0;
-        bool enough = c->progress_bytes + c->queued_bytes >= least + queued || (c->exchange && c->exchange->working);
+        bool works = c->exchange && c->exchange->working;
+        uint64_t queued = c->state == CONNECTION_SEND && !works ? stream_queued(&c->stream) : 0;
+        bool enough = works || c->progress_bytes + c->queued_bytes >= least + queued;
 
         c->progress_bytes = 0;
         c->queued_bytes = queued;
@@ -185,6 +187,10 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
 
         if (c->state == CONNECTION_CLOSED)
                 return;
+        if (c->lent) {
+                c->lent_events |= events;
+                return;
+        }
         stream_event(&c->stream, events);
         connection_run(c);
 }
@@ -273,13 +279,17 @@ void connection_close(struct connection *c)
                 c->state = CONNECTION_CLOSED;
                 idle_remove(c);
                 timer_cancel(loop_timers(home->loop), &c->timer);
-                stream_close(&c->stream);       /* leaves epoll with it */
+                if (c->lent)
+                        shutdown(c->stream.fd, SHUT_RDWR);      /* ends the turn of whoever has it */
+                else
+                        stream_close(&c->stream);       /* leaves epoll with it */
                 buf_fini(&c->in);
                 atomic_fetch_sub(&home->figures.connections, 1);
                 uncount(home);
         }
         if (c->exchange && c->exchange->working)
                 return;                         /* comes again when the worker is back */
+        stream_close(&c->stream);
         if (c->exchange && receive_close(c) == STEP_WAIT)
                 return;
         if (c->exchange)

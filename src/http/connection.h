@@ -5,6 +5,7 @@
  *      exchange.c      a request's life: routing, the handlers' steps on workers, the log line
  *      receive.c       a body on its way in
  *      transmit.c      an answer on its way out
+ *      bulk.c          large files over TLS: encrypted by threads of their own
  *
  * Memory of ours that a connection holds at most (TLS sessions of OpenSSL come on top):
  *
@@ -16,7 +17,8 @@
  *      a whole body comes in   what came of it, at most the route's limit; all together WHOLE_BODIES_MAX, then 503
  *      an answer goes out      its head and, with TLS, up to STREAM_CHUNK of encrypted bytes that the socket has not taken
  *
- * Everything here belongs to the connection's loop thread, except an exchange's handler fields while `working` is set. */
+ * Everything here belongs to the connection's loop thread, except an exchange's handler fields while `working` is set, and the stream
+ * while it is `lent`. */
 #pragma once
 
 #include "http/chunked.h"
@@ -43,6 +45,7 @@ enum {
         SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
         DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */
         TURN_BYTES = 1024 * 1024,               /* then other connections of the loop have their turn, */
+        RECEIVE_TURN_BYTES = 256 * 1024,        /* which come more slowly, above all where they are decrypted, */
         TURN_STEPS = 64,                        /* and after so many changes of state */
         LINGER_MS = 5000,
         LOOPS_MAX = 64,
@@ -102,6 +105,8 @@ struct connection {
         struct exchange *exchange;              /* owned; NULL between requests */
         uint64_t drain_left;
         bool keep_alive;                        /* after the answer that is being sent */
+        bool lent;                              /* a thread of bulk.c has the stream */
+        uint32_t lent_events;                   /* what happened to it meanwhile */
         bool tls;
         char peer[64];
 };
@@ -153,6 +158,10 @@ struct exchange {
         uint64_t part_at, part_left;            /* what is being sent of the body */
         bool closing_sent;                      /* multipart: its last line is out or in `out` */
         uint64_t bytes_out;                     /* of the body */
+        bool bulk_ended;                        /* a turn of bulk.c came back: what it sent, how it ended */
+        bool bulk_cold;
+        size_t bulk_bytes;
+        ssize_t bulk_status;
 };
 
 /* Figures that any thread may read. */
@@ -194,8 +203,16 @@ struct listener {
         struct socket_address held_peer;
 };
 
+struct bulk {
+        struct pool *pool;                      /* owned; NULL: plain */
+        pthread_mutex_t lock;                   /* for what stands below */
+        struct stream_scratch *spare[LOOPS_MAX];        /* owned */
+        unsigned spare_count;
+};
+
 struct http_server {
         struct pool *pool;                      /* borrowed */
+        struct bulk bulk;
         struct http_app app;
         struct tls *tls;                        /* borrowed; NULL: plain */
         unsigned loop_count;
@@ -265,3 +282,14 @@ enum step receive_linger(struct connection *c);
 /* The answer stands in ex->rs. */
 enum step transmit_begin(struct connection *c);
 enum step transmit_more(struct connection *c);
+
+/* --- bulk.c ----------------------------------------------------------------------------------------------------------- */
+
+RESULT bulk_init(struct bulk *bulk, unsigned threads, struct err *e);
+void bulk_fini(struct bulk *bulk);              /* also of one that was never or half initialised */
+/* Is so much of a file to be sent that it is worth it? */
+bool bulk_suits(const struct connection *c);
+/* Lends the stream, which has nothing unsent, to send a turn's bytes of the file. */
+enum step bulk_submit(struct connection *c);
+/* What a turn came to, as stream_send_file() tells it. */
+ssize_t bulk_result(struct exchange *ex, bool *ret_cold);

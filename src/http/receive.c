@@ -250,15 +250,20 @@ static enum step hand_over(struct exchange *ex)
         return exchange_submit(ex);
 }
 
-/* Fills the buffer. false: the body broke off, *ret_status is what to answer. */
+/* Fills the buffer, as far as a turn reaches. false: the body broke off, *ret_status is what to answer. */
 static bool fill_buffer(struct connection *c, int *ret_status)
 {
         struct exchange *ex = c->exchange;
+        size_t turn = 0;
 
         while (!ex->body_complete) {
                 size_t raw;
                 ssize_t got;
 
+                if (turn >= RECEIVE_TURN_BYTES) {
+                        connection_go_on_later(c);
+                        return true;
+                }
                 if (!have_buffer(ex)) {
                         IGNORE(FAIL(&ex->broken_error, ERR_NOMEM, ENOMEM, "receive a body"));
                         *ret_status = 503;
@@ -276,6 +281,7 @@ static bool fill_buffer(struct connection *c, int *ret_status)
                 if (got == STREAM_AGAIN && raw == 0)
                         return true;
                 ex->fill.n += (size_t)got;
+                turn += raw;
         }
         return true;
 }

@@ -372,6 +372,8 @@ RESULT http_server_new(const struct http_server_config *config, struct http_serv
         server->loop_count = config->loops ? MIN(config->loops, (unsigned)LOOPS_MAX) : count_cores();
         for (unsigned i = 0; i < server->loop_count; i++)
                 TRY(loop_set_up(server, &server->loops[i], e));
+        if (server->tls)
+                TRY(bulk_init(&server->bulk, server->loop_count, e));
         *ret_server = TAKE_PTR(server);
         return OK;
 }
@@ -383,6 +385,7 @@ void http_server_free(struct http_server *server)
         CHECK(!server->started);
         for (size_t i = 0; i < server->listener_count; i++)
                 close_listener(&server->listeners[i]);
+        bulk_fini(&server->bulk);
         for (unsigned i = 0; i < server->loop_count; i++)
                 loop_tear_down(&server->loops[i]);
         free(server);

@@ -168,7 +168,8 @@ static ssize_t send_memory(struct connection *c)
 static ssize_t send_file(struct connection *c, bool *ret_cold)
 {
         struct exchange *ex = c->exchange;
-        ssize_t sent = stream_send_file(&c->stream, ex->rs.fd, ex->part_at, ex->part_left, ret_cold, &ex->e);
+        ssize_t sent = ex->bulk_ended ? bulk_result(ex, ret_cold)
+                                      : stream_send_file(&c->stream, ex->rs.fd, ex->part_at, ex->part_left, ret_cold, &ex->e);
 
         if (sent > 0)
                 count_body(c, (size_t)sent);
@@ -221,12 +222,16 @@ enum step transmit_more(struct connection *c)
 
                 if (ex->out_at < ex->out.n || (ex->part_left && ex->rs.kind == HTTP_BODY_BYTES))
                         sent = send_memory(c);
-                else if (ex->part_left && ex->rs.kind == HTTP_BODY_FILE)
+                else if (ex->bulk_ended)
+                        sent = send_file(c, &cold);
+                else if (stream_has_unsent(&c->stream))
+                        sent = stream_flush(&c->stream);
+                else if (ex->part_left && bulk_suits(c))
+                        return bulk_submit(c);
+                else if (ex->part_left)
                         sent = send_file(c, &cold);
                 else if (next_part(ex))
                         continue;
-                else if (stream_has_unsent(&c->stream))
-                        sent = stream_flush(&c->stream);
                 else
                         return after_answer(c);
                 if (cold)

@@ -279,3 +279,51 @@ class SlowTlsReaderTest(DaemonTest):
             if received >= len(blob):
                 break
         self.assertGreaterEqual(received, len(blob))
+
+
+class LargePullsTest(DaemonTest):
+    """Threads of their own send large files over TLS, and have the connection while they do."""
+    tls = True
+    flags = ('--stop-timeout', '1s')
+
+    def setUp(self):
+        super().setUp()
+        self.blob = os.urandom(1 << 20) * 12 + b'end'
+        self.path = f'/v2/{self.repository}/blobs/{self.registry.push_blob(self.repository, self.blob)}'
+
+    def begin_pull(self, headers=()):
+        connection = self.connect()
+        connection.send(connection.head('GET', self.path, headers))
+        return connection
+
+    def break_off(self):
+        for _ in range(10):
+            connection = self.begin_pull()
+            connection.sock.recv(16384)
+            connection.sock.close()
+
+    def test_pulls_beside_others_that_break_off(self):
+        pulls = [self.begin_pull() for _ in range(8)]
+        breaking = threading.Thread(target=self.break_off)
+        breaking.start()
+        for connection in pulls:
+            self.assertEqual(connection.response().body, self.blob)
+        breaking.join()
+
+    def test_one_connection_asks_for_parts_and_all(self):
+        connection, parts = self.connect(), ('bytes=5-', 'bytes=0-1048575', 'bytes=-3', 'bytes=300000-1000000')
+        for part in parts * 2:
+            first, last = part[6:].split('-')
+            want = self.blob[-int(last):] if not first else self.blob[int(first):int(last) + 1 if last else None]
+            self.assertEqual(connection.request('GET', self.path, [('Range', part)]).body, want)
+        response = connection.request('GET', self.path, [('Range', 'bytes=7-2000006,4000000-4000009,5000000-7999999')])
+        for first, last in ((7, 2000006), (4000000, 4000009), (5000000, 7999999)):
+            self.assertIn(self.blob[first:last + 1], response.body)
+
+    def test_who_does_not_read_does_not_hold_up_the_end(self):
+        pulls = [self.begin_pull() for _ in range(6)]
+        time.sleep(0.3)
+        self.orlop.stop()               # and checks that it ended well
+        self.orlop.start()
+        for connection in pulls:
+            connection.sock.close()
