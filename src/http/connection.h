@@ -48,6 +48,7 @@ enum {
         RECEIVE_TURN_BYTES = 256 * 1024,        /* which come more slowly, above all where they are decrypted, */
         TURN_STEPS = 64,                        /* and after so many changes of state */
         LINGER_MS = 5000,
+        HELLOS_MANY = 256,                      /* handshakes whose memory is worth giving back */
         LOOPS_MAX = 64,
 };
 
@@ -222,6 +223,7 @@ struct http_server {
         _Atomic uint64_t head_timeout_ms, idle_timeout_ms, body_rate_bytes, body_rate_window_ms, ranges_max;
         _Atomic uint64_t connections;           /* open, or on their way to a loop */
         _Atomic uint64_t large_buffer_bytes, whole_body_bytes;
+        _Atomic unsigned hellos, hellos_ended;  /* handshakes that run, and that ended since memory was given back */
         _Atomic bool stopping;
         struct listener listeners[SOCKET_LISTENERS_MAX];        /* watched by the first loop */
         size_t listener_count;
