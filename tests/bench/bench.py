@@ -220,20 +220,33 @@ def run_scale(context, selected, args, results):
             store.peer.stop(keep=context.store is not None and store.peer.name == "large")
 
 
-def measure_program(args, results):
-    """Size of the stripped program, and a cold build."""
+def stripped_bytes(program):
     with tempfile.TemporaryDirectory() as folder:
-        stripped = f"{folder}/orlop"
-        subprocess.run(["strip", "-o", stripped, args.orlop], check=True)
-        results.add(benches.Bench("size", "stripped program", "MB", None, lower=True), "-",
-                    {"orlop": {"value": os.path.getsize(stripped) / 1e6},
-                     "docker-registry": {"value": os.path.getsize(shutil.which("docker-registry")) / 1e6}})
-        if args.short:
-            return
+        subprocess.run(["strip", "-o", f"{folder}/stripped", program], check=True)
+        return os.path.getsize(f"{folder}/stripped")
+
+
+def measure_size(args, results):
+    programs = {"orlop": args.orlop, "docker-registry": shutil.which("docker-registry")}
+    results.add(benches.Bench("size", "stripped program", "MB", None, lower=True), "-",
+                {name: {"value": stripped_bytes(program) / 1e6} for name, program in programs.items() if program})
+
+
+def measure_build(results):
+    """What ./dev build does in a fresh clone."""
+    with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        subprocess.run(["meson", "setup", f"{folder}/build"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["ninja", "-C", f"{folder}/build"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["meson", "setup", folder], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["ninja", "-C", folder], check=True, stdout=subprocess.DEVNULL)
         results.add(benches.Bench("build", "cold build", "s", None, lower=True), "-", {"orlop": {"value": time.monotonic() - began}})
+
+
+def measure_program(args, results):
+    """Only where it is asked for by name, or all is."""
+    if not args.names or "size" in args.names:
+        measure_size(args, results)
+    if not args.short and (not args.names or "build" in args.names):
+        measure_build(results)
 
 
 def count_steps(context, selected, scale_selected, all_peers, transports):
@@ -241,8 +254,8 @@ def count_steps(context, selected, scale_selected, all_peers, transports):
     return max(1, steps + sum(context.rounds(b) * 2 for b in scale_selected))
 
 
-def run_all(args, scratch):
-    context, results = Context(args, scratch), report.Results(args.results or KEPT, args.short)
+def run_all(args, scratch, results):
+    context = Context(args, scratch)
     all_peers = make_peers(args, scratch)
     transports = [args.transport] if args.transport else ["plain", "tls"]
     selected, scale_selected = select(args)
@@ -256,13 +269,8 @@ def run_all(args, scratch):
         run_transport(context, selected, all_peers, transport, results)
     if scale_selected:
         run_scale(context, scale_selected, args, results)
-    if "orlop" not in args.without and (not args.names or "size" in args.names or "build" in args.names):
+    if "orlop" not in args.without:
         measure_program(args, results)
-    print(report.text_table(results.new))
-    if not args.short or args.results:
-        results.save()
-    if args.docs and not args.short:
-        report.write_docs(results.kept)
 
 
 def select(args):
@@ -279,14 +287,19 @@ def main():
     if args.list:
         for bench in benches.all_benches() + scale.scale_benches():
             print(f"{bench.name:22} {bench.title} ({bench.unit})")
-        print(f"{'size':22} the stripped program, and a cold build")
+        print(f"{'size':22} the stripped program (MB)")
+        print(f"{'build':22} a cold build (s)")
         return
     scratch = args.scratch or tempfile.mkdtemp(prefix="orlop-bench-")
+    results = report.Results(args.results or ("" if args.short else KEPT), args.short)
     try:
-        run_all(args, scratch)
+        run_all(args, scratch, results)
+        if args.docs and not args.short:
+            report.write_docs(results.kept)
     except (measure.LoadFailed, RuntimeError) as failure:
         sys.exit(f"./dev bench: {failure}")
     finally:
+        print(report.text_table(results.new))           # what was measured before a failure, too
         if not args.scratch:
             shutil.rmtree(scratch, ignore_errors=True)
 

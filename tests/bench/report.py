@@ -19,11 +19,12 @@ def number(value):
 
 
 class Results:
-    """The results of this run, and those of earlier runs for benches that were not in this one."""
+    """The results of this run, and those of earlier runs for benches that were not in this one. Each is saved when it is there, if
+    `path` is given."""
 
     def __init__(self, path, short):
-        self.path, self.new, self.kept, self.short = path, {}, {}, short
-        if os.path.exists(path) and not short:
+        self.path, self.new, self.kept = path, {}, {}
+        if path and os.path.exists(path) and not short:
             with open(path) as f:
                 self.kept = json.load(f)
 
@@ -31,12 +32,15 @@ class Results:
         self.new[f"{bench.name} {transport}"] = {
             "name": bench.name, "title": bench.title, "unit": bench.unit, "transport": transport, "lower": bench.lower,
             "cpu_per": bench.cpu_per, "when": time.strftime("%Y-%m-%d"), "peers": taken}
+        self.kept.update(self.new)
+        if self.path:
+            self.save()
 
     def save(self):
-        self.kept.update(self.new)
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-        with open(self.path, "w") as f:
+        with open(f"{self.path}.new", "w") as f:
             json.dump(self.kept, f, indent=1)
+        os.replace(f"{self.path}.new", self.path)
 
 
 def ratio(row, peer):

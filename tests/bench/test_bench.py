@@ -49,7 +49,7 @@ class Bench(unittest.TestCase):
         self.assertEqual(json.loads(done.stdout)['errors'] > 0, True)
 
     def test_table(self):
-        results = report.Results('/nonexistent', True)
+        results = report.Results('', True)
         bench = benches.Bench('x', 'a title', 'requests/s', None, cpu_per='request')
         results.add(bench, 'plain', {'orlop': {'value': 300.0, 'cpu': 2e-6}, 'nginx': {'value': 200.0, 'cpu': 3e-6}})
         bench.lower = True
