@@ -111,7 +111,7 @@ ssize_t bulk_result(struct exchange *ex, bool *ret_cold)
         ex->bulk_ended = false;
         if (ex->bulk_bytes)
                 return (ssize_t)ex->bulk_bytes;
-        CHECK(ex->bulk_status != STREAM_AGAIN || ex->bulk_cold);       /* nothing was unsent, so there was room */
+        CHECK(ex->bulk_status != STREAM_AGAIN || ex->bulk_cold);       /* nothing waited for the socket */
         *ret_cold = ex->bulk_cold;
         return ex->bulk_status;
 }

@@ -291,7 +291,7 @@ RESULT bulk_init(struct bulk *bulk, unsigned threads, struct err *e);
 void bulk_fini(struct bulk *bulk);              /* also of one that was never or half initialised */
 /* Is so much of a file to be sent that it is worth it? */
 bool bulk_suits(const struct connection *c);
-/* Lends the stream, which has nothing unsent, to send a turn's bytes of the file. */
+/* Lends the stream, which is not full, to send a turn's bytes of the file. */
 enum step bulk_submit(struct connection *c);
 /* What a turn came to, as stream_send_file() tells it. */
 ssize_t bulk_result(struct exchange *ex, bool *ret_cold);

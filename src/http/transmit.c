@@ -209,6 +209,26 @@ static enum step warm(struct exchange *ex)
         return exchange_submit(ex);
 }
 
+enum next { NEXT_MEMORY, NEXT_FILE, NEXT_BULK, NEXT_PART, NEXT_FLUSH, NEXT_NOTHING };
+
+/* What is to be sent next? */
+static enum next what_next(const struct connection *c)
+{
+        struct exchange *ex = c->exchange;
+
+        if (ex->out_at < ex->out.n || (ex->part_left && ex->rs.kind == HTTP_BODY_BYTES))
+                return NEXT_MEMORY;
+        if (ex->bulk_ended)
+                return NEXT_FILE;
+        if (stream_is_full(&c->stream))
+                return NEXT_FLUSH;
+        if (ex->part_left)
+                return bulk_suits(c) ? NEXT_BULK : NEXT_FILE;
+        if (next_part(ex))
+                return NEXT_PART;
+        return stream_has_unsent(&c->stream) ? NEXT_FLUSH : NEXT_NOTHING;
+}
+
 enum step transmit_more(struct connection *c)
 {
         struct exchange *ex = c->exchange;
@@ -218,22 +238,25 @@ enum step transmit_more(struct connection *c)
                 return STEP_WAIT;
         for (;;) {
                 bool cold = false;
-                ssize_t sent;
+                ssize_t sent = STREAM_AGAIN;
 
-                if (ex->out_at < ex->out.n || (ex->part_left && ex->rs.kind == HTTP_BODY_BYTES))
+                switch (what_next(c)) {
+                case NEXT_MEMORY:
                         sent = send_memory(c);
-                else if (ex->bulk_ended)
+                        break;
+                case NEXT_FILE:
                         sent = send_file(c, &cold);
-                else if (stream_has_unsent(&c->stream))
-                        sent = stream_flush(&c->stream);
-                else if (ex->part_left && bulk_suits(c))
+                        break;
+                case NEXT_BULK:
                         return bulk_submit(c);
-                else if (ex->part_left)
-                        sent = send_file(c, &cold);
-                else if (next_part(ex))
+                case NEXT_PART:
                         continue;
-                else
+                case NEXT_FLUSH:
+                        sent = stream_flush(&c->stream);
+                        break;
+                case NEXT_NOTHING:
                         return after_answer(c);
+                }
                 if (cold)
                         return warm(ex);
                 if (sent == STREAM_AGAIN)

@@ -117,12 +117,13 @@ static ssize_t receive(struct stream *stream, void *bytes, size_t n)
 static ssize_t send_parts(struct stream *stream, const struct iovec *parts, int count, bool more)
 {
         struct msghdr message = { .msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count };
+        int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
         ssize_t sent;
 
         if (stream->dead)
                 return STREAM_DEAD;
         do
-                sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+                sent = count == 1 ? send(stream->fd, parts->iov_base, parts->iov_len, flags) : sendmsg(stream->fd, &message, flags);
         while (sent < 0 && errno == EINTR);
         if (sent >= 0)
                 return sent;
@@ -198,22 +199,36 @@ static void keep(struct stream *stream, struct buf *b, const char *bytes, size_t
                 stream->dead = true;
 }
 
-static void send_out(struct stream *stream)
+bool stream_is_full(const struct stream *stream)
+{
+        return stream->unsent.n > 0 && !stream->corked;
+}
+
+/* What was encrypted goes out, behind what waited for it. The rest is kept, and with `more` all: it waits for what follows. */
+static void send_out(struct stream *stream, bool more)
 {
         struct stream_scratch *scratch = stream->scratch;
-        struct iovec part = { scratch->out, scratch->out_n };
+        struct iovec parts[] = { { stream->unsent.p, stream->unsent.n }, { scratch->out, scratch->out_n } };
+        bool full = stream_is_full(stream);
+        size_t of_unsent;
         ssize_t sent = 0;
 
         if (scratch->out_n == 0)
                 return;
+        if (!full && !more)
+                sent = send_parts(stream, parts + !stream->corked, 1 + stream->corked, false);
+        sent = MAX(sent, (ssize_t)0);
+        of_unsent = MIN((size_t)sent, stream->unsent.n);
+        buf_consume(&stream->unsent, of_unsent);
         if (stream->unsent.n == 0)
-                sent = send_parts(stream, &part, 1, false);
-        if (sent >= 0 && (size_t)sent < scratch->out_n)
-                keep(stream, &stream->unsent, scratch->out + sent, scratch->out_n - (size_t)sent);
+                buf_fini(&stream->unsent);
+        if ((size_t)sent - of_unsent < scratch->out_n)
+                keep(stream, &stream->unsent, scratch->out + (size_t)sent - of_unsent, scratch->out_n - ((size_t)sent - of_unsent));
+        stream->corked = !full && more;
         scratch->out_n = 0;
 }
 
-static void tls_end(struct stream *stream)
+static void tls_end(struct stream *stream, bool more)
 {
         struct stream_scratch *scratch = stream->scratch;
 
@@ -224,7 +239,7 @@ static void tls_end(struct stream *stream)
         if (scratch->in_at < scratch->in_end)
                 keep(stream, &stream->unread, scratch->in + scratch->in_at, scratch->in_end - scratch->in_at);
         scratch->in_at = scratch->in_end = 0;
-        send_out(stream);
+        send_out(stream, more);
 }
 
 /* What an unsuccessful call of OpenSSL means. */
@@ -320,7 +335,7 @@ enum stream_hello stream_handshake(struct stream *stream, struct err *e)
         tls_begin(stream, 0);
         result = SSL_do_handshake(stream->ssl);
         status = result == 1 ? 1 : tls_status(stream, result);
-        tls_end(stream);        /* an alert goes out even when it failed */
+        tls_end(stream, false); /* an alert goes out even when it failed */
         if (result == 1 && !stream->dead) {
                 stream->handshaken = true;
                 return STREAM_HELLO_DONE;
@@ -336,13 +351,21 @@ void stream_shutdown(struct stream *stream)
         if (stream->ssl && !stream->dead && stream->handshaken) {
                 tls_begin(stream, 0);
                 SSL_shutdown(stream->ssl);
-                tls_end(stream);
+                tls_end(stream, false);
         }
         if (!stream_has_unsent(stream))
                 shutdown(stream->fd, SHUT_WR);
 }
 
 /* --- Reading ---------------------------------------------------------------------------------------------------------- */
+
+/* Asking OpenSSL for a record that has not come costs as much as one that has. */
+static bool may_have_more(const struct stream *stream)
+{
+        const struct stream_scratch *scratch = stream->scratch;
+
+        return !stream->drained || scratch->in_at < scratch->in_end || stream->unread_at < stream->unread.n || SSL_pending(stream->ssl);
+}
 
 static ssize_t tls_read(struct stream *stream, char *bytes, size_t n)
 {
@@ -359,8 +382,10 @@ static ssize_t tls_read(struct stream *stream, char *bytes, size_t n)
                         break;
                 }
                 total += got;
+                if (!may_have_more(stream))
+                        break;
         }
-        tls_end(stream);
+        tls_end(stream, false);
         return total ? (ssize_t)total : status;
 }
 
@@ -385,6 +410,7 @@ size_t stream_queued(const struct stream *stream)
 
 ssize_t stream_flush(struct stream *stream)
 {
+        stream->corked = false;
         while (stream->unsent.n) {
                 struct iovec part = { stream->unsent.p, stream->unsent.n };
                 ssize_t sent = send_parts(stream, &part, 1, false);
@@ -400,7 +426,7 @@ ssize_t stream_flush(struct stream *stream)
 /* A socket that takes little at a time gets little at a time: what it leaves has to be kept. */
 static void adapt_chunk(struct stream *stream, size_t taken)
 {
-        if (stream->unsent.n)
+        if (stream_is_full(stream))
                 stream->chunk = MAX(stream->chunk / 2, (size_t)RECORD);
         else if (taken == stream->chunk)
                 stream->chunk = MIN(stream->chunk * 2, (size_t)STREAM_CHUNK);
@@ -423,11 +449,11 @@ static ssize_t encrypt(struct stream *stream, const char *bytes, size_t n)
         return (ssize_t)total;
 }
 
-static ssize_t tls_write(struct stream *stream, const struct iovec *parts, int count)
+static ssize_t tls_write(struct stream *stream, const struct iovec *parts, int count, bool more)
 {
         size_t total = 0;
 
-        if (stream_has_unsent(stream) && stream_flush(stream) <= 0)
+        if (stream_is_full(stream) && stream_flush(stream) <= 0)
                 return stream->dead ? STREAM_DEAD : STREAM_AGAIN;
         tls_begin(stream, 0);
         for (int i = 0; i < count && total < stream->chunk && !stream->dead; i++) {
@@ -435,14 +461,14 @@ static ssize_t tls_write(struct stream *stream, const struct iovec *parts, int c
 
                 total += taken > 0 ? (size_t)taken : 0;
         }
-        tls_end(stream);
+        tls_end(stream, more);
         adapt_chunk(stream, total);
         return stream->dead ? STREAM_DEAD : (ssize_t)total;
 }
 
 ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count, bool more)
 {
-        return stream->ssl ? tls_write(stream, parts, count) : send_parts(stream, parts, count, more);
+        return stream->ssl ? tls_write(stream, parts, count, more) : send_parts(stream, parts, count, more);
 }
 
 /* --- Files ------------------------------------------------------------------------------------------------------------ */
@@ -477,13 +503,13 @@ static ssize_t tls_send_file(struct stream *stream, int file_fd, uint64_t offset
 
         if (!bytes)
                 return STREAM_DEAD;
-        if (stream_has_unsent(stream) && stream_flush(stream) <= 0)
+        if (stream_is_full(stream) && stream_flush(stream) <= 0)
                 return stream->dead ? STREAM_DEAD : STREAM_AGAIN;
         got = read_cached(file_fd, bytes, part.iov_len, offset);
         if (got <= 0)
                 return failed_file(got, ret_cold, e);
         part.iov_len = (size_t)got;
-        return tls_write(stream, &part, 1);
+        return tls_write(stream, &part, 1, false);
 }
 
 static ssize_t plain_send_file(struct stream *stream, int file_fd, uint64_t offset, uint64_t n, bool *ret_cold, struct err *e)

@@ -34,6 +34,7 @@ struct stream {
         SSL *ssl;                               /* owned; NULL: plain */
         struct stream_scratch *scratch;         /* borrowed: the loop's */
         struct buf unsent;                      /* what the socket has not taken yet */
+        bool corked;                            /* unsent waits for what follows it, not for the socket */
         struct buf unread;                      /* TLS: what was received and not decrypted yet */
         size_t unread_at;                       /* bytes of it that were used up */
         size_t chunk;                           /* how much to write at once: adapts to what the socket takes */
@@ -61,7 +62,7 @@ enum stream_hello stream_handshake(struct stream *stream, struct err *e);
 
 /* > 0: bytes. */
 ssize_t stream_read(struct stream *stream, void *bytes, size_t n);
-/* > 0: bytes taken, of all parts together; `more`: others follow at once. */
+/* > 0: bytes taken, of all parts together; `more`: others follow at once, and these may wait for them. */
 ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count, bool more);
 /* > 0: bytes of the file taken. STREAM_DEAD also where the file cannot be read: e is set then. Reads from the page cache where
  * that can be; ret_cold: the bytes must be fetched from the disk first, which would block (stream_warm()). */
@@ -73,5 +74,6 @@ ssize_t stream_flush(struct stream *stream);
 /* Bytes that were written and the peer has not acknowledged: the socket's, and with TLS those that wait for it. */
 size_t stream_queued(const struct stream *stream);
 bool stream_has_unsent(const struct stream *stream);
+bool stream_is_full(const struct stream *stream);       /* has unsent bytes that the socket must take before others */
 /* Says to the peer that no more will come; the receiving side stays open. */
 void stream_shutdown(struct stream *stream);
