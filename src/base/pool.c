@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 enum { IDLE_MS = 30000, STACK_BYTES = 512 * 1024 };
 enum { WORKER_ASLEEP, WORKER_AWAKE };
@@ -112,12 +113,19 @@ static struct pool_task *sleep_for_task(struct pool *pool, struct worker *worker
         return worker->task;
 }
 
+/* A thread has the priority of who started it, which may be a loop's. */
+static void take_common_priority(void)
+{
+        setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, (id_t)getpid()));
+}
+
 static void *worker_main(void *arg)
 {
         struct pool *pool = arg;
         struct worker worker;
         bool retired = false;
 
+        take_common_priority();
         while (!retired) {
                 struct pool_task *task = take_or_sleep(pool, &worker, &retired);
 

@@ -12,11 +12,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 
-enum { ACCEPT_RETRY_MS = 100, POLL_MS = 5, LOOP_STACK = 512 * 1024 };
+enum { ACCEPT_RETRY_MS = 100, POLL_MS = 5, LOOP_STACK = 512 * 1024, LOOP_NICE = -4 };
 
 /* --- Accepting -------------------------------------------------------------------------------------------------------- */
 
@@ -290,10 +291,21 @@ static void abort_all(struct loop_message *message)
         connection_abort(CONTAINER_OF(message, struct http_loop, abort_message));
 }
 
+/* A loop has little to do, and all its connections wait for it: where the system lets it (root, CAP_SYS_NICE, LimitNICE=), it goes
+ * before the threads that hash and encrypt. p99 of small requests beside large transfers over TLS: 6.9 ms without, 2.9 with.
+ * (At -10 it is 1.8, and pushes of small images cost 15 % more: loops come too early to find several things to do.) */
+static void go_first(void)
+{
+        id_t thread = (id_t)gettid();
+
+        setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + LOOP_NICE);
+}
+
 static void *loop_main(void *arg)
 {
         struct http_loop *home = arg;
 
+        go_first();
         log_gather();
         loop_run(home->loop);
         log_gather_end();
