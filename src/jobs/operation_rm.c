@@ -218,12 +218,27 @@ static RESULT remove_word(struct removal *removal, struct slice word, struct err
         return line_end(removal->op, e);
 }
 
+/* Before anything goes: whoever mistypes a word may have meant something else by the others, too. */
+static RESULT check_words(const struct operation_request *request, struct err *e)
+{
+        for (size_t i = 0; i < request->word_count; i++) {
+                _cleanup_(arena_fini) struct arena arena = ARENA_INIT(ARENA_BYTES);
+                struct target target;
+                struct err cause;
+
+                if (!parse_target(request->words[i], &arena, &target, &cause).ok)
+                        return FAIL(e, ERR_INVALID, 0, "%.*s: %s", SLICE_ARG(request->words[i]), cause.message);
+        }
+        return OK;
+}
+
 RESULT operation_rm(struct operation *op, struct err *e)
 {
         struct removal removal = { .op = op };
 
         if (!op->request->word_count)
                 return FAIL(e, ERR_INVALID, 0, "what shall go? REPOSITORY, REPOSITORY:TAG or REPOSITORY@DIGEST");
+        TRY(check_words(op->request, e));
         for (size_t i = 0; i < op->request->word_count; i++)
                 TRY(remove_word(&removal, op->request->words[i], e));
         line_begin(op, "total");

@@ -64,8 +64,8 @@ static RESULT check_paths(const struct backup *backup, struct err *e)
 /* What an interrupted run leaves, and what a mounted file system has. */
 static bool is_known(const char *name)
 {
-        static const char *const names[] = { ".", "..", "lock", "orlop.db.partial", "orlop.db.partial-journal", "blobs", "uploads", "tls",
-                                             "backup", "lost+found" };
+        static const char *const names[] = { ".", "..", "lock", "orlop.db.partial", "orlop.db.partial-journal", "orlop.db.partial-wal",
+                                             "orlop.db.partial-shm", "blobs", "uploads", "tls", "backup", "lost+found" };
 
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
                 if (strcmp(name, names[i]) == 0)
