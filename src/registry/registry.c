@@ -26,6 +26,7 @@ static RESULT publish_left_over(struct registry *registry, const struct upload_i
         _cleanup_(blob_upload_freep) struct blob_upload *upload = NULL;
 
         TRY(blob_upload_open(registry->blobs, id, &upload, e));
+        TRY(blob_upload_sync(upload, e));       /* read-only again */
         return blob_upload_publish(upload, digest, e);
 }
 

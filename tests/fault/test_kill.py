@@ -3,14 +3,18 @@ after the next start, with no row without its file and no file without its row."
 import os
 import random
 import re
+import shutil
+import tempfile
 import time
 import unittest
+from pathlib import Path
 
 from support.daemon import Daemon
 from support.pusher import Pushers
 from support.registry import Registry, digest_of, with_query
 from support.store import check_store
 
+NOBODY = 65534
 ROUNDS = int(os.environ.get('TEST_KILL_ROUNDS', 8))
 
 
@@ -20,6 +24,17 @@ def received(answer):
 
 
 class KillTest(unittest.TestCase):
+    def daemon(self):
+        """On a folder of somebody without rights, whom root becomes: a mode that shuts root out does not exist."""
+        folder = Path(tempfile.mkdtemp(prefix='orlop-kill-'))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder.chmod(0o755)
+        data = folder / 'data'
+        data.mkdir(0o700)
+        if os.geteuid() == 0:
+            os.chown(data, NOBODY, NOBODY)
+        return Daemon(data=data)
+
     def go_on(self, orlop, place, blob, acknowledged):
         """Asks the session where it is, sends the rest from there, and compares the result."""
         with Registry(orlop) as registry:
@@ -38,7 +53,7 @@ class KillTest(unittest.TestCase):
         """Killed in the middle of a PATCH whose body is on its way, after one that was answered."""
         blob = os.urandom(20 << 20)
         generator = random.Random(3)
-        with Daemon() as orlop:
+        with self.daemon() as orlop:
             for chunk_form in (False, True):
                 with Registry(orlop) as registry:
                     place = registry.begin_upload('a')
@@ -58,10 +73,39 @@ class KillTest(unittest.TestCase):
                 with Registry(orlop) as registry:       # so that the next round stores it anew
                     registry.request('DELETE', f'/v2/a/blobs/{digest_of(blob)}')
 
+    def test_killed_behind_the_sync(self):
+        """The file is read-only already, and its commit has not come: the session goes on."""
+        blob = os.urandom(1 << 20)
+        with self.daemon() as orlop:
+            with Registry(orlop) as registry:
+                place = registry.begin_upload('a')
+                self.assertEqual(registry.request('PATCH', place, (), blob[:1 << 19]).status, 202)
+            orlop.kill()
+            [upload] = (orlop.data / 'uploads').iterdir()
+            upload.chmod(0o444)
+            orlop.start()
+            self.go_on(orlop, place, blob, 1 << 19)
+
+    def test_killed_before_the_rename(self):
+        """The commit has come, and the file has its upload's name yet: it is moved to its place."""
+        blob = os.urandom(1 << 20)
+        with self.daemon() as orlop:
+            with Registry(orlop) as registry:
+                digest = registry.push_blob('a', blob)
+            orlop.kill()
+            [placed] = (path for path in (orlop.data / 'blobs').rglob('*') if path.is_file())
+            placed.rename(orlop.data / 'uploads' / placed.name.rpartition('.')[2])
+            orlop.start()
+            with Registry(orlop) as registry:
+                self.assertEqual(registry.blob('a', digest).body, blob)
+            self.assertEqual(placed.stat().st_mode & 0o777, 0o444)
+            orlop.stop()
+            check_store(orlop.data)
+
     def test_sessions_of_both_algorithms_go_on(self):
         for algorithm in ('sha256', 'sha512'):
             blob = os.urandom(300_007)
-            with Daemon() as orlop:
+            with self.daemon() as orlop:
                 with Registry(orlop) as registry:
                     place = registry.begin_upload('a', f'?digest-algorithm={algorithm}')
                 for at in range(0, 300_000, 100_000):
@@ -76,7 +120,7 @@ class KillTest(unittest.TestCase):
 
     def test_all_that_was_acknowledged_survives(self):
         generator = random.Random(4)
-        with Daemon() as orlop:
+        with self.daemon() as orlop:
             crowds = []
             for _ in range(ROUNDS):
                 with Pushers(orlop, 8) as pushers:
@@ -94,7 +138,7 @@ class KillTest(unittest.TestCase):
             check_store(orlop.data)
 
     def test_killed_while_it_starts(self):
-        with Daemon() as orlop:
+        with self.daemon() as orlop:
             with Pushers(orlop, 4) as pushers:
                 time.sleep(0.5)
                 orlop.kill()

@@ -155,6 +155,12 @@ static RESULT move_to_place(const struct path *from, const struct path *to, stru
 
 /* --- Uploads ---------------------------------------------------------------------------------------------------------- */
 
+/* Whoever was killed between the sync of a whole upload and its commit has left it read-only. */
+static int open_again(const char *path)
+{
+        return chmod(path, 0600) == 0 ? open(path, O_RDWR | O_CLOEXEC) : -1;
+}
+
 static RESULT open_upload(struct blob_store *store, const struct upload_id *id, int flags, struct blob_upload **ret_upload,
                           struct err *e)
 {
@@ -167,6 +173,8 @@ static RESULT open_upload(struct blob_store *store, const struct upload_id *id, 
         upload->store = store;
         upload->id = *id;
         upload->fd = open(path.s, O_RDWR | O_CLOEXEC | flags, 0600);
+        if (upload->fd < 0 && errno == EACCES)
+                upload->fd = open_again(path.s);
         if (upload->fd < 0)
                 return FAIL(e, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "open %s", path.s);
         if (fstat(upload->fd, &st) < 0)
