@@ -6,10 +6,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 enum { PIECE_BYTES = 16 * 1024, TRY_EVERY_BYTES = 64 * 1024 };
-#define SPOOL_MAX (UINT64_C(1) << 30)
+#define SPOOL_MAX (UINT64_C(128) << 20)
 
 bool answer_is_behind(const struct answer *answer)
 {
@@ -44,8 +45,8 @@ static RESULT open_spool(struct answer *answer, struct err *e)
         answer->spool_fd = open(answer->data_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
         if (answer->spool_fd >= 0)
                 return OK;
-        snprintf(path, sizeof path, "%s/answer.tmp", answer->data_dir);
-        answer->spool_fd = open(path, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+        snprintf(path, sizeof path, "%s/answer.XXXXXX", answer->data_dir);
+        answer->spool_fd = mkostemp(path, O_CLOEXEC);
         if (answer->spool_fd < 0)
                 return FAIL(e, ERR_IO, errno, "make %s", path);
         unlink(path);
@@ -79,7 +80,15 @@ static RESULT send_spooled(struct answer *answer, int flags, struct err *e)
                 if (sent < n)
                         return OK;
         }
+        if (answer->spooled && ftruncate(answer->spool_fd, 0) < 0)
+                return FAIL(e, ERR_IO, errno, "empty an answer's file");
+        answer->spooled = answer->sent = answer->tried = 0;
         return OK;
+}
+
+RESULT answer_catch_up(struct answer *answer, struct err *e)
+{
+        return send_spooled(answer, MSG_DONTWAIT, e);
 }
 
 static RESULT put(struct answer *answer, struct slice bytes, struct err *e)

@@ -26,5 +26,7 @@ struct answer {
 bool answer_is_behind(const struct answer *answer);
 /* A line without its end. */
 RESULT answer_put(struct answer *answer, struct slice line, struct err *e);
+/* Sends of what waits as much as the socket takes. */
+RESULT answer_catch_up(struct answer *answer, struct err *e);
 RESULT answer_end(struct answer *answer, struct err *e);
 void answer_fini(struct answer *answer);

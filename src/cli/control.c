@@ -198,8 +198,11 @@ static RESULT put_line(void *arg, struct slice line, struct err *e)
 {
         struct client *client = arg;
 
-        if (slice_starts(line, S("{\"kind\":\"progress\"")) && answer_is_behind(&client->answer))
-                return OK;
+        if (slice_starts(line, S("{\"kind\":\"progress\""))) {
+                TRY(answer_catch_up(&client->answer, e));       /* there may be nothing else for long; and has the client gone? */
+                if (answer_is_behind(&client->answer))
+                        return OK;
+        }
         return answer_put(&client->answer, line, e);
 }
 

@@ -113,15 +113,18 @@ static void set_limit(struct connection *c)
 }
 
 /* Did enough of the body travel since the last look? What the socket took is not what the peer took: its buffer may hold more than
- * a slow client reads in that time. While a worker has the request, the client is not to blame. */
+ * a slow client reads in that time. While a worker has the request, the client is not to blame; the next look spans this time, too. */
 static bool moves(struct connection *c)
 {
         const struct http_server *server = c->home->server;
         uint64_t least = server->body_rate_bytes * server->body_rate_window_ms / 1000;
-        bool works = c->exchange && c->exchange->working;
-        uint64_t queued = c->state == CONNECTION_SEND && !works ? stream_queued(&c->stream) : 0;
-        bool enough = works || c->progress_bytes + c->queued_bytes >= least + queued;
+        uint64_t queued;
+        bool enough;
 
+        if (c->exchange && c->exchange->working)
+                return true;
+        queued = c->state == CONNECTION_SEND ? stream_queued(&c->stream) : 0;
+        enough = c->progress_bytes + c->queued_bytes >= least + queued;
         c->progress_bytes = 0;
         c->queued_bytes = queued;
         return enough;

@@ -385,9 +385,9 @@ static struct result give_up(struct push *push, struct err *e)
         struct err ignored;
 
         push->is_saved = false;
-        if (e->code != ERR_FULL || !push->file || blob_upload_size(push->file) <= push->received_before)
+        if (e->code != ERR_FULL || !push->file)
                 return FAILED;
-        if (push->file_before)
+        if (push->file_before)                  /* a write that failed may have left bytes, too */
                 IGNORE(blob_upload_truncate(push->file, push->received_before, &ignored));
         else
                 IGNORE(blob_upload_remove(push->registry->blobs, &push->id, &ignored));
