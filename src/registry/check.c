@@ -135,7 +135,9 @@ static RESULT is_known(struct checking *c, const struct survey_file *file, bool 
 static RESULT check_file(void *arg, const struct survey_file *file, struct err *e)
 {
         struct checking *c = arg;
+        const char *mend = "--repair moves it to lost+found/";
         bool known, aside = false;
+        struct err cause;
 
         if (c->check->files++ % PROGRESS_EVERY == 0)
                 TRY(c->check->progress(c->check->arg, "files", c->check->files, 0, e));
@@ -143,15 +145,15 @@ static RESULT check_file(void *arg, const struct survey_file *file, struct err *
         if (known || (!c->registry->inspected && file->age_s < YOUNG_S))
                 return OK;
         if (c->check->repair && !c->check->keep_files) {
-                aside = survey_set_aside(c->registry->blobs, file->path, e).ok;
-                if (!aside && e->code == ERR_NOT_FOUND)
+                aside = survey_set_aside(c->registry->blobs, file->path, &cause).ok;
+                if (!aside && cause.code == ERR_NOT_FOUND)
                         return OK;              /* it went by itself */
-                if (!aside)
-                        return FAILED;
+                if (!aside && cause.code != ERR_DENIED)
+                        return *e = cause, FAILED;
+                mend = aside ? "it was moved to lost+found/" : cause.message;
         }
         return tell(c, (struct check_finding){ .kind = CHECK_FILE, .name = file->path, .what = "nothing in the database names this file",
-                                               .mended = aside,
-                                               .mend = aside ? "it was moved to lost+found/" : "--repair moves it to lost+found/" }, e);
+                                               .mended = aside, .mend = mend }, e);
 }
 
 /* --- Manifests -------------------------------------------------------------------------------------------------------- */
@@ -201,6 +203,15 @@ static RESULT tell_part(struct checking *c, const struct meta_manifest *manifest
                                                                      : "push the image again", e);
 }
 
+/* Its bytes are those that were pushed, so it is what the row says of them. */
+static RESULT tell_unreadable(struct checking *c, const struct meta_manifest *manifest, struct slice repository, struct err *e)
+{
+        char what[160];
+
+        snprintf(what, sizeof what, "it cannot be read: %.130s", e->message);
+        return tell_manifest(c, manifest, repository, what, false, "push it again", e);
+}
+
 static RESULT check_manifest(struct checking *c, const struct meta_manifest *manifest, struct slice repository, struct err *e)
 {
         enum meta_part_state state;
@@ -212,7 +223,8 @@ static RESULT check_manifest(struct checking *c, const struct meta_manifest *man
         if (!digest_eq(&have, &manifest->digest))
                 return tell_manifest(c, manifest, repository, "its bytes are not those of its digest", false,
                                      "it is not served: push it again", e);
-        TRY(registry_parts_of(manifest, &c->arena, &parts, &count, e));
+        if (!registry_parts_of(manifest, &c->arena, &parts, &count, e).ok)
+                return e->code == ERR_MANIFEST_INVALID ? tell_unreadable(c, manifest, repository, e) : FAILED;
         if (!meta_parts_check(c->registry->meta, repository, &manifest->digest, parts, count, &state, &at, e).ok)
                 return e->code == ERR_MANIFEST_UNKNOWN || e->code == ERR_NAME_UNKNOWN ? OK : FAILED;
         if (state == META_PART_GOOD || (state == META_PART_DAMAGED && !c->check->images))

@@ -349,13 +349,16 @@ static RESULT finish(struct work *work, struct err *e)
         return put_in_place(work, e);
 }
 
+/* The old database is the first to go. While it is there nothing has gone, and it may have changed since: all begins anew. */
 static RESULT finish_last_run(struct work *work, struct err *e)
 {
+        struct file rebuilt = file_of(work->data_dir, "orlop.db.rebuilt");
+
         if (!is_there(work->data_dir, "orlop.db.rebuilt"))
                 return OK;
         if (work->rebuild->dry_run)
                 return FAIL(e, ERR_EXISTS, 0, "the last rebuilding was interrupted near its end: run orlop rebuild without --dry-run");
-        return put_in_place(work, e);
+        return is_there(work->data_dir, "orlop.db") ? snapshot_remove(rebuilt.path, e) : put_in_place(work, e);
 }
 
 /* Of this run or an older one. */
@@ -374,6 +377,7 @@ static RESULT remove_unfinished(const char *data_dir, struct err *e)
 static RESULT run(struct work *work, struct err *e)
 {
         TRY(must_be_a_store(work->data_dir, e));
+        TRY(survey_may_set_aside(work->data_dir, e));
         TRY(remove_unfinished(work->data_dir, e));
         TRY(finish_last_run(work, e));
         TRY(look_at_database(work, e));

@@ -1,8 +1,9 @@
 /* A store whose database is damaged or lost: everything comes back that can be.
  *
- *      struct rebuild rebuild = { .check = { callbacks }, .lost = tell_lost, .arg = arg };
+ *      struct rebuild rebuild = { .check = { callbacks, .arg = arg }, .lost = tell_lost };
  *      TRY(registry_rebuild(data_dir, &rebuild, e));           the caller holds the data folder's lock
  *
+ *   0. lost+found/ can be written, or nothing begins (ERR_DENIED). What an interrupted run has left goes, or is ended (5).
  *   1. A new database beside the old one: what can still be read of the old one, then what the automatic copy has
  *      (store/meta/salvage.h). A database that is whole stays as it is.
  *   2. What names what, from the manifests' bytes. A blob that a manifest names and that is not stored gets a row that says so, as
@@ -16,8 +17,8 @@
  *      <data>/orlop.db.rebuilding      steps 1 to 4
  *      <data>/orlop.db.rebuilt         it is complete; while it is there nobody opens the store (store/meta/meta_sqlite.c)
  *
- * Nothing is deleted. Killed at any moment, the next run begins anew, or ends step 5. One thread. ERR_NOT_FOUND: there is no store.
- * ERR_UNSUPPORTED: written by a newer program. ERR_FULL and others travel up. */
+ * Nothing is deleted. Killed at any moment, the next run begins anew; or ends step 5, if orlop.db has gone by then. One thread.
+ * ERR_NOT_FOUND: there is no store. ERR_UNSUPPORTED: written by a newer program. ERR_FULL and others travel up. */
 #pragma once
 
 #include "registry/check.h"

@@ -340,6 +340,69 @@ class RebuildTest(unittest.TestCase):
         self.assertEqual(run.returncode, 1)
         self.assertIn('no store', run.stderr)
 
+    def test_killed_before_the_old_database_went(self):
+        """What was rebuilt then is older than what an older program may have put into the database since: it is made anew."""
+        self.make(old=3)
+        self.settle()
+        stale = self.store.database().read_bytes()
+        with Daemon(data=self.data) as daemon, Registry(daemon) as registry:
+            self.store.fill(registry, 'new', 3)
+        self.store.database('.rebuilt').write_bytes(stale)
+        with self.assertRaisesRegex(StartFailed, 'orlop rebuild'):
+            Daemon(data=self.data).start()
+        self.rebuild()
+        self.assertFalse(self.store.database('.rebuilt').exists())
+        self.expect()
+
+    def give_to_another(self):
+        """lost+found as mkfs makes it: not ours."""
+        (self.data / 'lost+found').mkdir(mode=0o500)
+        if os.geteuid() == 0:
+            self.folder.chmod(0o711)
+            for path in (self.data, *self.data.rglob('*')):
+                if path.name != 'lost+found':
+                    os.chown(path, 65534, 65534)
+
+    def test_lost_found_of_another(self):
+        self.make(old=3)
+        self.settle()
+        note = self.data / 'blobs/sha256/readme'
+        note.write_bytes(b'a note')
+        os.utime(note, (0, 0))
+        self.give_to_another()
+        run = orlop('check', self.data, '--repair', '--listen', '127.0.0.1:0')
+        self.assertIn('chown --reference', run.stdout)
+        self.assertTrue(note.exists())
+        self.spoil(self.store.database(), 0, 100)
+        before = self.store.files()
+        run = orlop('rebuild', self.data)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn('chown --reference', run.stderr)
+        self.assertEqual({**self.store.files(), 'lock': b''}, {**before, 'lock': b''})
+        (self.data / 'lost+found').chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(self.data / 'lost+found', 65534, 65534)
+        self.rebuild()
+        self.assertIn('orlop.db', self.aside())
+        self.expect()
+
+    def test_type_of_a_manifest(self):
+        """Its bytes are good, but they are not what its row says: it is told, all others are looked at, and the next push mends it."""
+        self.make(old=3)
+        data = self.store.manifests['old/1', 'v1']
+        self.settle()
+        with sqlite3.connect(self.store.database()) as database:
+            database.execute("UPDATE manifests SET media_type = 'x' || media_type WHERE CAST(payload AS BLOB) = ?", (data,))
+        database.close()
+        for command in ('check', 'rebuild'):
+            run = orlop(command, self.data, *(('--repair', '--listen', '127.0.0.1:0') if command == 'check' else ()))
+            self.assertEqual((run.returncode, run.stderr), (1, ''))
+            self.assertIn(digest_of(data), run.stdout)
+            self.assertIn('push it again', run.stdout)
+        with Daemon(data=self.data) as daemon, Registry(daemon) as registry:
+            self.store.push(registry, 'old/1', 'v1', 'old 1')
+        self.expect()
+
     def test_killed(self):
         """At any moment, again and again; and between the last renames nobody begins a new store."""
         old = self.make(old=20)

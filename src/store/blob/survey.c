@@ -103,10 +103,23 @@ static RESULT free_name(const struct blob_store *store, struct slice name, char 
         return OK;
 }
 
+RESULT survey_may_set_aside(const char *data_dir, struct err *e)
+{
+        char folder[PATH_MAX];
+
+        if ((size_t)snprintf(folder, sizeof folder, "%s/lost+found", data_dir) >= sizeof folder)
+                return FAIL(e, ERR_INVALID, 0, "the path of the data folder is too long");
+        if (access(folder, R_OK | W_OK | X_OK) == 0 || errno == ENOENT)
+                return OK;
+        return FAIL(e, errno == EACCES ? ERR_DENIED : ERR_IO, errno, "write in %s (as root: chown --reference=%s %s)", folder, data_dir,
+                    folder);
+}
+
 RESULT survey_set_aside_as(struct blob_store *store, struct slice path, struct slice as, struct err *e)
 {
         char from[2 * PATH_MAX], to[2 * PATH_MAX], folder[PATH_MAX];
 
+        TRY(survey_may_set_aside(store->data_dir, e));
         snprintf(folder, sizeof folder, "%s/lost+found", store->data_dir);
         TRY(fs_mkdir(folder, 0700, e));
         snprintf(from, sizeof from, "%s/%.*s", store->data_dir, SLICE_ARG(path));

@@ -16,7 +16,10 @@ typedef struct result survey_fn(void *arg, const struct survey_file *file, struc
 /* Files below blobs/ and uploads/. */
 RESULT survey_each(struct blob_store *store, survey_fn *fn, void *arg, struct err *e);
 
-/* Moves a file to <data>/lost+found/, under its own name; one of that name there stays, the new one gets a number. Durable. */
+/* Can files be moved to <data>/lost+found? One that mkfs has made belongs to root: ERR_DENIED, with what helps. */
+RESULT survey_may_set_aside(const char *data_dir, struct err *e);
+/* Moves a file to <data>/lost+found/, under its own name; one of that name there stays, the new one gets a number. Durable.
+ * ERR_DENIED as above. */
 RESULT survey_set_aside(struct blob_store *store, struct slice path, struct err *e);
 /* The same, under the name `as`. ERR_NOT_FOUND: there is no such file. */
 RESULT survey_set_aside_as(struct blob_store *store, struct slice path, struct slice as, struct err *e);

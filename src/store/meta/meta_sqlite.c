@@ -10,13 +10,14 @@ enum { GRACE_S = 3600 };
 
 /* --- Life ------------------------------------------------------------------------------------------------------------- */
 
-/* A new database must not hide that there was one, nor what a backup or a restore that was interrupted has left. */
+/* A new database must not hide that there was one, nor what a backup or a restore that was interrupted has left; and the next
+ * rebuilding must not find that the database has changed since the one which was interrupted. */
 static const struct {
         const char *suffix, *meaning;
-        bool even_empty;
+        bool even_empty, even_beside;   /* beside a database */
 } signs[] = {
-        { ".partial", "this folder is a backup or a restore that was not finished: run it again", true },
-        { ".rebuilt", "a rebuilding of the database was not finished: run orlop rebuild again" },
+        { ".partial", "this folder is a backup or a restore that was not finished: run it again", .even_empty = true },
+        { ".rebuilt", "a rebuilding of the database was not finished: run orlop rebuild again", .even_beside = true },
         { "-wal", "the database is missing, but its log is there: orlop rebuild brings back what can be" },
         { ".copy", "the database is missing, but a copy of it is there: orlop rebuild brings back what can be" },
 };
@@ -24,11 +25,13 @@ static const struct {
 static RESULT refuse_to_begin_anew(const char *path, struct err *e)
 {
         struct stat st;
+        bool is_there = stat(path, &st) == 0 && st.st_size > 0;
 
-        if (stat(path, &st) == 0 && st.st_size > 0)
-                return OK;
         for (size_t i = 0; i < ARRAY_LEN(signs); i++) {
                 _cleanup_free_ char *name = NULL;
+
+                if (is_there && !signs[i].even_beside)
+                        continue;
 
                 if (asprintf(&name, "%s%s", path, signs[i].suffix) < 0) {
                         name = NULL;

@@ -389,6 +389,21 @@ static void missing_database_is_not_begun_anew(void **state)
         must(meta_sqlite_open(w->folder, &w->meta, &e));
 }
 
+/* What would be pushed into it, the end of the rebuilding would replace. */
+static void database_is_closed_while_a_rebuilding_waits(void **state)
+{
+        struct world *w = *state;
+        char path[128];
+
+        close_store(w);
+        path_of(w, "orlop.db.rebuilt", path);
+        must(fs_publish_file(path, S("something"), 0600, &e));
+        must_fail(meta_sqlite_open(w->folder, &w->meta, &e), ERR_CORRUPT);
+        must_fail(meta_sqlite_check(w->folder, &e), ERR_CORRUPT);
+        must(fs_remove(path, &e));
+        must(meta_sqlite_open(w->folder, &w->meta, &e));
+}
+
 /* A manifest that is pushed again is linked to what was lost and pushed before it. */
 static void again_links_lost_parts(void **state)
 {
@@ -421,6 +436,7 @@ int main(void)
                 TEST(newer_program_is_respected),
                 TEST(numbers_of_strangers),
                 TEST(missing_database_is_not_begun_anew),
+                TEST(database_is_closed_while_a_rebuilding_waits),
                 TEST(again_links_lost_parts),
         };
 
