@@ -7,9 +7,11 @@
 static void print_lost(const json_t *line)
 {
         const char *tag = store_text(line, "tag"), *digest = store_text(line, "digest");
+        bool served = json_is_true(json_object_get(line, "served"));
 
         if (*tag)
-                printf("lost     %s:%s%s%s\n", store_text(line, "repository"), tag, *digest ? " was " : "", digest);
+                printf("lost     %s:%s%s%s%s\n", store_text(line, "repository"), tag, *digest ? " was " : "", digest,
+                       served ? "; the image that is served may be older" : "");
         else
                 printf("lost     %s manifest %s\n", store_text(line, "repository"), digest);
 }

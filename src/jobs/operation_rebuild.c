@@ -19,6 +19,8 @@ static RESULT tell_lost(void *arg, const struct salvage_lost *lost, struct err *
         if (lost->tag.n)
                 line_text(r->op, "tag", lost->tag);
         line_digest(r->op, "digest", &lost->digest);
+        if (lost->is_served)
+                line_bool(r->op, "served", true);
         return line_end(r->op, e);
 }
 

@@ -14,7 +14,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { ARENA_BYTES = 96 * 1024 * 1024, LOG_MAGIC_BYTES = 4, PIECE_BYTES = 256 * 1024 };
+enum { ARENA_BYTES = 96 * 1024 * 1024, PIECE_BYTES = 256 * 1024 };
+/* SQLite's file format, "The Write-Ahead Log". */
+enum { LOG_HEADER_BYTES = 32, LOG_SUMMED_BYTES = 24, LOG_MAGIC = 0x377f0682, LOG_MAGIC_BIG_ENDIAN = 0x377f0683 };
 
 struct file {
         char path[PATH_MAX];
@@ -26,6 +28,7 @@ struct work {
         struct registry *registry;      /* owned */
         struct arena arena;
         uint64_t unknown_files;
+        bool log_is_spoiled;
         bool aside;                     /* a new database is made, beside the one that is there */
 };
 
@@ -59,18 +62,37 @@ static RESULT must_be_a_store(const char *data_dir, struct err *e)
         return FAIL(e, ERR_NOT_FOUND, 0, "there is no store in %s (give its folder with --data)", data_dir);
 }
 
+static uint32_t word_at(const unsigned char *p, bool big_endian)
+{
+        return big_endian ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] :
+                            (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
+}
+
+/* The magic tells in which order the bytes of the words are that are summed up. */
+static bool is_log_header(const unsigned char header[static LOG_HEADER_BYTES])
+{
+        uint32_t magic = word_at(header, true), sum = 0, other_sum = 0;
+
+        if (magic != LOG_MAGIC && magic != LOG_MAGIC_BIG_ENDIAN)
+                return false;
+        for (size_t i = 0; i < LOG_SUMMED_BYTES; i += 8) {
+                sum += word_at(header + i, magic == LOG_MAGIC_BIG_ENDIAN) + other_sum;
+                other_sum += word_at(header + i + 4, magic == LOG_MAGIC_BIG_ENDIAN) + sum;
+        }
+        return word_at(header + LOG_SUMMED_BYTES, true) == sum && word_at(header + LOG_SUMMED_BYTES + 4, true) == other_sum;
+}
+
 /* A log that SQLite would take for none and throw away. */
 static bool log_is_spoiled(const char *data_dir)
 {
-        static const unsigned char magics[][LOG_MAGIC_BYTES] = { { 0x37, 0x7f, 0x06, 0x82 }, { 0x37, 0x7f, 0x06, 0x83 } };
         struct file log = file_of(data_dir, "orlop.db-wal");
         _cleanup_fd_ int fd = open(log.path, O_RDONLY | O_CLOEXEC);
-        char magic[LOG_MAGIC_BYTES];
+        unsigned char header[LOG_HEADER_BYTES];
         struct err unused;
         size_t n = 0;
 
-        return fd >= 0 && fs_read_at(fd, 0, magic, sizeof magic, &n, log.path, &unused).ok && n > 0 &&
-               (n < sizeof magic || (memcmp(magic, magics[0], n) != 0 && memcmp(magic, magics[1], n) != 0));
+        return fd >= 0 && fs_read_at(fd, 0, header, sizeof header, &n, log.path, &unused).ok && n > 0 &&
+               (n < sizeof header || !is_log_header(header));
 }
 
 static RESULT verify(const char *path, struct err *e)
@@ -90,7 +112,8 @@ static RESULT look_at_database(struct work *work, struct err *e)
         TRY(rebuild->check.progress(rebuild->check.arg, "looking at the database", 0, 0, e));
         if (stat(copy.path, &st) == 0)
                 rebuild->copied_us = (int64_t)st.st_mtim.tv_sec * 1000000;
-        if (log_is_spoiled(work->data_dir)) {
+        work->log_is_spoiled = log_is_spoiled(work->data_dir);
+        if (work->log_is_spoiled) {
                 snprintf(rebuild->damage, sizeof rebuild->damage, "the database's log is damaged");
                 return OK;
         }
@@ -126,7 +149,7 @@ static RESULT salvage(struct work *work, struct err *e)
         struct file to = file_of(work->data_dir, "orlop.db.rebuilding");
         struct file mending = file_of(work->data_dir, "orlop.db.mending"), copy_mending = file_of(work->data_dir, "orlop.db.copy.mending");
         struct salvage salvage = { .from = { from.path, copy.path }, .mending = { mending.path, copy_mending.path }, .to = to.path,
-                                   .lost = tell_lost, .progress = tell_rows, .arg = work };
+                                   .original_is_stale = work->log_is_spoiled, .lost = tell_lost, .progress = tell_rows, .arg = work };
 
         TRY(salvage_run(&salvage, e));
         memcpy(work->rebuild->sources, salvage.sources, sizeof salvage.sources);

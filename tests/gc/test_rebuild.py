@@ -236,6 +236,19 @@ class RebuildTest(unittest.TestCase):
         self.assertIn('log', self.verdict['damage'])
         self.expect()
 
+    def test_header_of_the_log(self):
+        """One bit that SQLite's own sum covers: it would take the log for empty, and write over it."""
+        old = self.make(new=5)
+        log = self.store.database('-wal')
+        data = bytearray(log.read_bytes())
+        data[17] ^= 1
+        log.write_bytes(data)
+        self.store.database('-shm').unlink(missing_ok=True)
+        self.rebuild(status=1)
+        self.assertIn('log', self.verdict['damage'])
+        self.assertEqual(next((self.data / 'lost+found').glob('*Z-orlop.db-wal')).read_bytes(), data)
+        self.expect(old)
+
     def test_log_cut_short(self):
         """A log is taken as far as it is good; files of what it lost wait for their review."""
         old = self.make(new=5)

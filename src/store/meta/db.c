@@ -92,7 +92,8 @@ static const char *script_of(enum db_mode mode)
                 return "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 16777216;"
                        "PRAGMA cache_size = -64";
         case DB_BUILDER:
-                return "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384";
+                return "PRAGMA page_size = 4096; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;"
+                       "PRAGMA cache_size = -16384";
         case DB_SOURCE:
                 return "PRAGMA writable_schema = ON; PRAGMA query_only = ON; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;"
                        "PRAGMA cache_size = -4096";

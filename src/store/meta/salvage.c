@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { LOST_BYTES_MAX = 64 * 1024 * 1024, PROGRESS_EVERY = 1024 };
+enum { PROGRESS_EVERY = 1024 };
 
 /* --- Numbers of a source's rows, and those of the rows that they became -------------------------------------------------- */
 
@@ -62,14 +62,6 @@ static const struct pair *map_find(const struct map *map, int64_t old)
 
 /* --- The work --------------------------------------------------------------------------------------------------------- */
 
-struct lost {
-        int64_t repository;             /* of the new database */
-        int64_t old_manifest;
-        struct slice tag;               /* in the arena */
-        struct digest digest;
-        struct lost *next;
-};
-
 struct origin {
         struct source *source;          /* owned; NULL: not readable */
         struct map repositories, blobs, manifests;
@@ -84,9 +76,6 @@ struct work {
         bool numbers_agree;             /* of the repositories of both */
         bool refused;                   /* a row of this table was no good */
         bool only_lost;                 /* tags: those that the original has, but not whole */
-        struct arena arena;
-        struct lost *tags, *manifests;
-        struct map lost_manifests;      /* by old number; new: its address */
         uint64_t rows;
 };
 
@@ -133,7 +122,8 @@ static RESULT each(struct work *work, enum statement statement, source_row_fn *t
                 return OK;
         work->refused = false;
         TRY(source_each(origin_of(work)->source, statement, take, work, ret_whole, e));
-        *ret_whole = *ret_whole && !work->refused;
+        if (work->refused || (work->salvage->original_is_stale && work->at == SALVAGE_ORIGINAL))
+                *ret_whole = false;
         if (!*ret_whole)
                 report_of(work)->whole = false;
         return OK;
@@ -227,6 +217,16 @@ static RESULT take_link(void *arg, struct rows *rows, struct err *e)
         return db_change(&work->db, SQL_NEW_LINK, VALUES(V_I(blob->new), V_I(repository), V_I(rows_i64(rows, 2))), e);
 }
 
+/* Those of the copy only where the original's cannot all be read. */
+static RESULT take_links(struct work *work, struct err *e)
+{
+        bool whole = false;
+
+        for (work->at = 0; work->at < SALVAGE_ORIGINS && !whole; work->at++)
+                TRY(each(work, SQL_OLD_LINKS, take_link, &whole, e));
+        return OK;
+}
+
 /* --- Manifests -------------------------------------------------------------------------------------------------------- */
 
 static bool is_good_manifest(struct rows *rows, const struct digest *digest)
@@ -271,29 +271,21 @@ static RESULT take_manifest(void *arg, struct rows *rows, struct err *e)
         return map_add(&origin_of(work)->manifests, pair, e);
 }
 
-static RESULT keep_lost(struct work *work, struct lost **list, struct lost lost, struct slice tag, struct err *e)
-{
-        struct lost *copy = arena_alloc(&work->arena, sizeof *copy);
-
-        lost.tag = arena_copy(&work->arena, tag);
-        if (!copy || !lost.tag.p)
-                return FAIL(e, ERR_NOMEM, ENOMEM, "too many names are lost to tell them");
-        lost.next = *list;
-        *copy = lost;
-        *list = copy;
-        return OK;
-}
-
-/* The index knows digests of rows that could not be read. */
+/* The index knows digests of rows that could not be read. The copy may have them. */
 static RESULT take_manifest_name(void *arg, struct rows *rows, struct err *e)
 {
         struct work *work = arg;
-        struct lost lost = { .old_manifest = rows_i64(rows, 1) };
+        struct pair pair = { .old = rows_i64(rows, 1) };
+        struct digest digest;
+        bool found;
 
-        if (map_find(&origin_of(work)->manifests, lost.old_manifest) || !digest_decode(rows_bytes(rows, 2), &lost.digest) ||
-            !find_repository(work, rows_i64(rows, 0), &lost.repository))
+        if (map_find(&origin_of(work)->manifests, pair.old) || !digest_decode(rows_bytes(rows, 2), &digest) ||
+            !find_repository(work, rows_i64(rows, 0), &pair.repository))
                 return OK;
-        return keep_lost(work, &work->manifests, lost, S(""), e);
+        TRY(db_find(&work->db, SQL_MANIFEST_FIND, VALUES(V_I(pair.repository), V_D(&digest)), &found, &pair.new, e));
+        if (found)
+                return map_add(&origin_of(work)->manifests, pair, e);
+        return db_change(&work->db, SQL_LOST_MANIFEST_ADD, VALUES(V_I(pair.old), V_I(pair.repository), V_D(&digest)), e);
 }
 
 static RESULT take_manifests(struct work *work, struct err *e)
@@ -303,59 +295,24 @@ static RESULT take_manifests(struct work *work, struct err *e)
         for (work->at = 0; work->at < SALVAGE_ORIGINS; work->at++) {
                 TRY(each(work, SQL_OLD_MANIFESTS, take_manifest, &origin_of(work)->manifests_whole, e));
                 map_sort(&origin_of(work)->manifests);
-                if (work->at == SALVAGE_ORIGINAL && !origin_of(work)->manifests_whole)
-                        TRY(each(work, SQL_OLD_MANIFEST_NAMES, take_manifest_name, &ignored, e));
         }
-        return OK;
-}
-
-/* What the original's index names may have come from the copy. */
-static RESULT find_lost_manifests(struct work *work, struct err *e)
-{
-        struct lost **at = &work->manifests;
-        bool found;
-
-        while (*at) {
-                struct pair pair = { .old = (*at)->old_manifest, .repository = (*at)->repository };
-
-                TRY(db_find(&work->db, SQL_MANIFEST_FIND, VALUES(V_I(pair.repository), V_D(&(*at)->digest)), &found, &pair.new, e));
-                if (found) {
-                        TRY(map_add(&work->origins[SALVAGE_ORIGINAL].manifests, pair, e));
-                        *at = (*at)->next;
-                } else {
-                        pair.new = (int64_t)(intptr_t)*at;
-                        TRY(map_add(&work->lost_manifests, pair, e));
-                        at = &(*at)->next;
-                }
-        }
-        map_sort(&work->origins[SALVAGE_ORIGINAL].manifests);
-        map_sort(&work->lost_manifests);
+        work->at = SALVAGE_ORIGINAL;
+        if (!origin_of(work)->manifests_whole)
+                TRY(each(work, SQL_OLD_MANIFEST_NAMES, take_manifest_name, &ignored, e));
+        map_sort(&origin_of(work)->manifests);
         return OK;
 }
 
 /* --- Tags ------------------------------------------------------------------------------------------------------------- */
 
-static const struct lost *find_lost_manifest(const struct work *work, int64_t old)
+static RESULT lose_tag(struct work *work, int64_t repository, int64_t old_manifest, struct slice name, int64_t updated_us, struct err *e)
 {
-        const struct pair *pair = map_find(&work->lost_manifests, old);
-
-        return pair ? (const struct lost *)(intptr_t)pair->new : NULL;
-}
-
-static RESULT lose_tag(struct work *work, int64_t repository, int64_t old_manifest, struct slice name, struct err *e)
-{
-        const struct lost *manifest = work->at == SALVAGE_ORIGINAL ? find_lost_manifest(work, old_manifest) : NULL;
-        struct lost lost = { .repository = repository };
-
         report_of(work)->whole = false;
         if (work->at == SALVAGE_COPY && work->origins[SALVAGE_ORIGINAL].manifests_whole)
                 return OK;              /* the manifest was deleted since */
-        TRY(db_change(&work->db, SQL_LOST_TAG_ADD, VALUES(V_I(repository), V_T(name)), e));
-        if (db_changes(&work->db) == 0)
-                return OK;
-        if (manifest)
-                lost.digest = manifest->digest;
-        return keep_lost(work, &work->tags, lost, name, e);
+        if (work->at == SALVAGE_COPY)
+                old_manifest = 0;       /* the numbers of lost manifests are the original's */
+        return db_change(&work->db, SQL_LOST_TAG_ADD, VALUES(V_I(repository), V_T(name), V_I(updated_us), V_I(old_manifest)), e);
 }
 
 static RESULT take_tag(struct work *work, int64_t old_repository, int64_t old_manifest, struct slice name, int64_t updated_us,
@@ -370,16 +327,17 @@ static RESULT take_tag(struct work *work, int64_t old_repository, int64_t old_ma
         if (!reference_check_tag(name, &unused).ok || !find_repository(work, old_repository, &repository))
                 return refuse(work);
         TRY(db_find(&work->db, SQL_TAG_FIND, VALUES(V_I(repository), V_T(name)), &found, &ignored, e));
-        if (found)
+        if (found && !(work->salvage->original_is_stale && work->at == SALVAGE_COPY))
                 return OK;
         if (work->only_lost)
                 TRY(db_find(&work->db, SQL_LOST_TAG_FIND, VALUES(V_I(repository), V_T(name)), &found, &ignored, e));
         if (work->only_lost && !found)
                 return OK;              /* deleted since */
         if (!manifest || manifest->repository != repository)
-                return lose_tag(work, repository, old_manifest, name, e);
-        report_of(work)->tags++;
-        return db_change(&work->db, SQL_TAG_SET, VALUES(V_I(repository), V_T(name), V_I(manifest->new), V_I(updated_us)), e);
+                return lose_tag(work, repository, old_manifest, name, updated_us, e);
+        TRY(db_change(&work->db, SQL_TAG_SET_NEWER, VALUES(V_I(repository), V_T(name), V_I(manifest->new), V_I(updated_us)), e));
+        report_of(work)->tags += db_changes(&work->db);
+        return OK;
 }
 
 static RESULT take_row_of_tags(void *arg, struct rows *rows, struct err *e)
@@ -465,31 +423,33 @@ static RESULT take_waiting(struct work *work, struct err *e)
 
 /* --- What is lost ----------------------------------------------------------------------------------------------------- */
 
-static RESULT tell(struct work *work, const struct lost *lost, struct err *e)
+static RESULT tell(struct work *work, struct rows *rows, struct err *e)
+{
+        struct salvage_lost lost = { .repository = rows_bytes(rows, 0), .tag = rows_bytes(rows, 1), .is_served = rows_i64(rows, 3) };
+
+        if (!digest_decode(rows_bytes(rows, 2), &lost.digest))
+                lost.digest = (struct digest){ 0 };
+        return work->salvage->lost(work->salvage->arg, &lost, e);
+}
+
+static RESULT tell_all(struct work *work, enum statement statement, struct err *e)
 {
         _cleanup_(rows_end) struct rows rows = { 0 };
-        struct salvage_lost told = { .tag = lost->tag, .digest = lost->digest };
         bool found;
 
-        TRY(db_query(&work->db, SQL_REPOSITORY_NAME, VALUES(V_I(lost->repository)), &rows, e));
-        TRY(rows_next(&rows, &found, e));
-        told.repository = found ? rows_bytes(&rows, 0) : S("");
-        return work->salvage->lost(work->salvage->arg, &told, e);
+        TRY(db_query(&work->db, statement, NO_VALUES, &rows, e));
+        for (;;) {
+                TRY(rows_next(&rows, &found, e));
+                if (!found)
+                        return OK;
+                TRY(tell(work, &rows, e));
+        }
 }
 
 static RESULT tell_lost(struct work *work, struct err *e)
 {
-        int64_t ignored;
-        bool found;
-
-        for (const struct lost *lost = work->manifests; lost; lost = lost->next)
-                TRY(tell(work, lost, e));
-        for (const struct lost *lost = work->tags; lost; lost = lost->next) {
-                TRY(db_find(&work->db, SQL_TAG_FIND, VALUES(V_I(lost->repository), V_T(lost->tag)), &found, &ignored, e));
-                if (!found)
-                        TRY(tell(work, lost, e));
-        }
-        return OK;
+        TRY(tell_all(work, SQL_LOST_MANIFESTS, e));
+        return tell_all(work, SQL_LOST_TAGS, e);
 }
 
 /* --- All -------------------------------------------------------------------------------------------------------------- */
@@ -531,28 +491,30 @@ static bool numbers_agree(const struct work *work)
 
 static RESULT take_all(struct work *work, struct err *e)
 {
-        bool whole[SALVAGE_ORIGINS], ignored;
+        bool whole, ignored;
 
         for (work->at = 0; work->at < SALVAGE_ORIGINS; work->at++) {
-                TRY(each(work, SQL_OLD_REPOSITORIES, take_repository, &whole[work->at], e));
+                TRY(each(work, SQL_OLD_REPOSITORIES, take_repository, &whole, e));
                 map_sort(&origin_of(work)->repositories);
-                if (!whole[work->at])
+                if (!whole)
                         TRY(each(work, SQL_OLD_REPOSITORY_NAMES, take_repository, &ignored, e));
                 map_sort(&origin_of(work)->repositories);
         }
         work->numbers_agree = numbers_agree(work);
         for (work->at = 0; work->at < SALVAGE_ORIGINS; work->at++) {
-                TRY(each(work, SQL_OLD_BLOBS, take_blob, &whole[work->at], e));
+                TRY(each(work, SQL_OLD_BLOBS, take_blob, &ignored, e));
                 map_sort(&origin_of(work)->blobs);
         }
         TRY(take_manifests(work, e));
-        TRY(find_lost_manifests(work, e));
         TRY(take_tags(work, e));
-        whole[SALVAGE_ORIGINAL] = false;
-        for (work->at = 0; work->at < SALVAGE_ORIGINS && !whole[SALVAGE_ORIGINAL]; work->at++)
-                TRY(each(work, SQL_OLD_LINKS, take_link, &whole[work->at], e));
+        TRY(take_links(work, e));
         return take_waiting(work, e);
 }
+
+/* Of the new database's repositories, and the original's numbers. */
+static const char lost_tables[] =
+        "CREATE TEMP TABLE lost_manifests (id INTEGER PRIMARY KEY, repository_id, digest);"
+        "CREATE TEMP TABLE lost_tags (repository_id, name, updated_us, digest, PRIMARY KEY (repository_id, name))";
 
 static RESULT build(struct work *work, struct err *e)
 {
@@ -560,7 +522,8 @@ static RESULT build(struct work *work, struct err *e)
         TRY(db_open(work->salvage->to, DB_BUILDER, &work->db, e));
         TRY(schema_migrate(&work->db, e));
         TRY(open_origins(work, e));
-        TRY(db_script(&work->db, "CREATE TEMP TABLE lost_tags (repository_id, name, PRIMARY KEY (repository_id, name)); BEGIN", e));
+        TRY(db_script(&work->db, lost_tables, e));
+        TRY(db_script(&work->db, "BEGIN", e));
         TRY(take_all(work, e));
         TRY(db_script(&work->db, "COMMIT", e));
         return tell_lost(work, e);
@@ -574,14 +537,12 @@ static void work_fini(struct work *work)
                 free(work->origins[i].blobs.items);
                 free(work->origins[i].manifests.items);
         }
-        free(work->lost_manifests.items);
         db_close(&work->db);
-        arena_fini(&work->arena);
 }
 
 RESULT salvage_run(struct salvage *salvage, struct err *e)
 {
-        struct work work = { .salvage = salvage, .arena = ARENA_INIT(LOST_BYTES_MAX) };
+        struct work work = { .salvage = salvage };
         struct result result = build(&work, e);
 
         work_fini(&work);

@@ -9,6 +9,9 @@
  * where it can be read. Where all the original's manifests (or tags) can be read, one that only the copy has was deleted since, and
  * stays so. A manifest is taken if its bytes are those of its digest, a tag if its manifest was.
  *
+ * An original whose log was lost (original_is_stale) may be older than the copy: then nothing was deleted since, and of two tags of
+ * one name the younger counts.
+ *
  * What names what is not taken over: it is made anew from the manifests' bytes (registry/rebuild.h). Until then the new database is
  * good, but lacks it.
  *
@@ -25,6 +28,7 @@ struct salvage_lost {
         struct slice repository;        /* valid during the call */
         struct slice tag;               /* empty: a manifest */
         struct digest digest;           /* of the manifest; algorithm 0: not known */
+        bool is_served;                 /* a tag: it came back with an image that may be older */
 };
 
 struct salvage_source {
@@ -37,7 +41,8 @@ struct salvage_source {
 struct salvage {
         const char *from[SALVAGE_ORIGINS], *mending[SALVAGE_ORIGINS];
         const char *to;
-        /* For what is known to have been there and is in neither. */
+        bool original_is_stale;         /* its log cannot be read: what it lacks may be younger than it */
+        /* For what is known to have been there and is in neither; by name. */
         RESULT_FN(lost, (void *arg, const struct salvage_lost *lost, struct err *e));
         snapshot_progress_fn *progress; /* rows that were read; a total of 0 */
         void *arg;

@@ -15,6 +15,8 @@ struct damage {
         struct salvage salvage;
         char paths[5][128];
         unsigned lost_tags, lost_manifests;
+        unsigned served;                /* of the tags, with another image */
+        bool original_is_stale;
         struct digest lost_digest;      /* the last */
 };
 
@@ -110,6 +112,7 @@ static RESULT note_lost(void *arg, const struct salvage_lost *lost, struct err *
         assert_true(slice_eq(lost->repository, S("team/app")));
         d->lost_tags += lost->tag.n > 0;
         d->lost_manifests += lost->tag.n == 0;
+        d->served += lost->is_served;
         d->lost_digest = lost->digest;
         return OK;
 }
@@ -126,7 +129,7 @@ static struct result salvage(struct damage *d)
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
                 path_of(d->w, names[i], d->paths[i]);
         d->salvage = (struct salvage){ .from = { d->paths[0], d->paths[1] }, .mending = { d->paths[2], d->paths[3] }, .to = d->paths[4],
-                                       .lost = note_lost, .arg = d };
+                                       .original_is_stale = d->original_is_stale, .lost = note_lost, .arg = d };
         return salvage_run(&d->salvage, &e);
 }
 
@@ -275,6 +278,47 @@ static void deleted_since_stays_deleted(void **state)
         assert_int_equal(count_images(w), IMAGES - 2);
         assert_false(has_image(w, 1) || has_image(w, 5));
         assert_int_equal(d.lost_tags + d.lost_manifests, 0);
+}
+
+/* What only the copy has was not deleted, but stood in the log; and a tag that moved then is the copy's. */
+static void original_without_its_log(void **state)
+{
+        struct world *w = *state;
+        struct damage d = damage_of(w);
+        struct digest digest = digest_of(payload_of(w, 5));
+
+        put_images(w, 0, IMAGES);
+        make_copy(w);
+        must(meta_tag_delete(w->meta, S("team/app"), S("v1"), &e));
+        must(meta_manifest_delete(w->meta, S("team/app"), &digest, &e));
+        close_store(w);
+        script(w, "UPDATE tags SET manifest_id = (SELECT min(id) FROM manifests), updated_us = updated_us - 1000 WHERE name = 'v9'");
+        d.original_is_stale = true;
+        must(salvage(&d));
+        assert_false(d.salvage.sources[SALVAGE_ORIGINAL].whole);
+        assert_int_equal(d.salvage.sources[SALVAGE_COPY].tags, 3);
+        expect_all(&d);
+}
+
+/* The copy's image is better than none, but it is told that it is not the last. */
+static void tag_moves_back(void **state)
+{
+        struct world *w = *state;
+        struct damage d = damage_of(w);
+        struct digest digest = digest_of(payload_of(w, IMAGES));
+
+        put_images(w, 0, IMAGES);
+        make_copy(w);
+        put(w, S("team/app"), payload_of(w, IMAGES), S("v1"));
+        close_store(w);
+        script(w, "UPDATE manifests SET payload = zeroblob(size) WHERE id = (SELECT max(id) FROM manifests)");
+        must(salvage(&d));
+        assert_int_equal(d.lost_manifests, 1);
+        assert_int_equal(d.lost_tags, 1);
+        assert_int_equal(d.served, 1);
+        assert_true(digest_eq(&d.lost_digest, &digest));
+        open_new(&d);
+        assert_int_equal(count_images(w), IMAGES);
 }
 
 /* Rows whose pages are there still come. */
@@ -430,6 +474,8 @@ int main(void)
                 TEST(page_of_manifests_with_a_copy),
                 TEST(page_of_tags),
                 TEST(deleted_since_stays_deleted),
+                TEST(original_without_its_log),
+                TEST(tag_moves_back),
                 TEST(cut_short),
                 TEST(spoiled_bytes_are_not_taken),
                 TEST(nothing_is_readable),

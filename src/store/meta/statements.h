@@ -184,8 +184,19 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
         X(OLD_TRASH, "SELECT since_us, upload_id, digest, size FROM object_trash WHERE since_us >= $1 ORDER BY since_us") \
         X(OLD_UPLOADS, "SELECT updated_us, id, repository_id, received, hash_state, created_us FROM uploads WHERE updated_us >= $1 " \
                        "ORDER BY updated_us") \
-        X(LOST_TAG_ADD, "INSERT INTO lost_tags (repository_id, name) VALUES ($1, $2) ON CONFLICT (repository_id, name) DO NOTHING") \
+        X(TAG_SET_NEWER, "INSERT INTO tags (repository_id, name, manifest_id, updated_us) VALUES ($1, $2, $3, $4) " \
+                         "ON CONFLICT (repository_id, name) DO UPDATE SET manifest_id = excluded.manifest_id, " \
+                         "updated_us = excluded.updated_us WHERE excluded.updated_us > tags.updated_us") \
+        X(LOST_MANIFEST_ADD, "INSERT INTO lost_manifests (id, repository_id, digest) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING") \
+        X(LOST_MANIFESTS, "SELECT r.name, '', l.digest, 0 FROM lost_manifests l JOIN repositories r ON r.id = l.repository_id " \
+                          "ORDER BY r.name, l.digest") \
+        X(LOST_TAG_ADD, "INSERT INTO lost_tags (repository_id, name, updated_us, digest) " \
+                        "VALUES ($1, $2, $3, (SELECT digest FROM lost_manifests WHERE id = $4)) " \
+                        "ON CONFLICT (repository_id, name) DO NOTHING") \
         X(LOST_TAG_FIND, "SELECT 1 FROM lost_tags WHERE repository_id = $1 AND name = $2") \
+        X(LOST_TAGS, "SELECT r.name, l.name, l.digest, t.name IS NOT NULL FROM lost_tags l JOIN repositories r ON r.id = l.repository_id " \
+                     "LEFT JOIN tags t ON t.repository_id = l.repository_id AND t.name = l.name " \
+                     "WHERE t.name IS NULL OR l.updated_us = 0 OR t.updated_us < l.updated_us ORDER BY r.name, l.name") \
         X(REPOSITORIES_LIST, "UPDATE repositories SET has_manifests = 1 WHERE id IN (SELECT repository_id FROM manifests)") \
         X(MANIFESTS_QUEUE_UNTAGGED, "INSERT INTO gc_manifest_queue (manifest_id, orphaned, since_us) " \
                                     "SELECT m.id, 0, CAST($1 AS BIGINT) FROM manifests m WHERE NOT EXISTS " \
