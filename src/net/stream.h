@@ -7,10 +7,12 @@
  *      stream_close(&stream)
  *
  * Output: what a write took is on its way. With TLS it may be encrypted and not sent yet, then it is kept in the stream (about
- * STREAM_CHUNK bytes at most), and further writes say STREAM_AGAIN until stream_flush() has sent it.
+ * STREAM_CHUNK bytes at most), and further writes say STREAM_AGAIN until stream_flush() has sent it. What was written with `more`
+ * waits for the next write, or for stream_flush().
  *
- * TLS reads and writes through memory that the streams of one loop share (struct stream_scratch): many records are encrypted into
- * one large write, and an idle connection holds no buffer. The loop's thread only. */
+ * TLS reads and writes through memory that the streams of one thread share (struct stream_scratch): many records are encrypted into
+ * one large write, and an idle connection holds no buffer. One thread at a time: the loop's, or one that it lends the stream and a
+ * scratch to. */
 #pragma once
 
 #include "base/buf.h"
@@ -32,7 +34,7 @@ char *stream_scratch_bytes(struct stream_scratch *scratch);
 struct stream {
         int fd;                                 /* owned */
         SSL *ssl;                               /* owned; NULL: plain */
-        struct stream_scratch *scratch;         /* borrowed: the loop's */
+        struct stream_scratch *scratch;         /* borrowed: the thread's */
         struct buf unsent;                      /* what the socket has not taken yet */
         bool corked;                            /* unsent waits for what follows it, not for the socket */
         struct buf unread;                      /* TLS: what was received and not decrypted yet */
