@@ -120,8 +120,9 @@ static void no_answer_is_wrong(void **state)
         fflush(stdout);
         if (!run(race, seconds))
                 snprintf(story, sizeof story, "%.*s", (int)sizeof story - 1, race->model.story);
-        printf("# %llu steps, %llu answers of which only one was right, %llu others, %llu sweeps; at the end %llu manifests, %llu blobs\n", (unsigned long long)race->steps,
-               (unsigned long long)race->model.strict, (unsigned long long)race->model.free, (unsigned long long)race->sweeps, (unsigned long long)race->kept_manifests, (unsigned long long)race->kept_blobs);
+        printf("# %llu steps, %llu answers of which only one was right, %llu others, %llu sweeps; at the end %llu manifests, %llu blobs\n",
+               (unsigned long long)race->steps, (unsigned long long)race->model.strict, (unsigned long long)race->model.free,
+               (unsigned long long)race->sweeps, (unsigned long long)race->kept_manifests, (unsigned long long)race->kept_blobs);
         tear_down(race);
         if (*story) {
                 fprintf(stderr, "TEST_RACE_SEED=%llu\n%s", (unsigned long long)seed, story);

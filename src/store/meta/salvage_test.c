@@ -260,10 +260,9 @@ static void page_of_tags(void **state)
         expect_all(&d);
 }
 
-static void deleted_since_stays_deleted(void **state)
+/* A tag and a manifest go that the copy has. */
+static void copy_and_delete_two(struct world *w)
 {
-        struct world *w = *state;
-        struct damage d = damage_of(w);
         struct digest digest = digest_of(payload_of(w, 5));
 
         put_images(w, 0, IMAGES);
@@ -271,6 +270,14 @@ static void deleted_since_stays_deleted(void **state)
         must(meta_tag_delete(w->meta, S("team/app"), S("v1"), &e));
         must(meta_manifest_delete(w->meta, S("team/app"), &digest, &e));
         close_store(w);
+}
+
+static void deleted_since_stays_deleted(void **state)
+{
+        struct world *w = *state;
+        struct damage d = damage_of(w);
+
+        copy_and_delete_two(w);
         spoil(w, "orlop.db", leaf_of(w, "blobs"), 0);
         must(salvage(&d));
         assert_true(d.salvage.sources[SALVAGE_COPY].blobs > 0);
@@ -285,13 +292,8 @@ static void original_without_its_log(void **state)
 {
         struct world *w = *state;
         struct damage d = damage_of(w);
-        struct digest digest = digest_of(payload_of(w, 5));
 
-        put_images(w, 0, IMAGES);
-        make_copy(w);
-        must(meta_tag_delete(w->meta, S("team/app"), S("v1"), &e));
-        must(meta_manifest_delete(w->meta, S("team/app"), &digest, &e));
-        close_store(w);
+        copy_and_delete_two(w);
         script(w, "UPDATE tags SET manifest_id = (SELECT min(id) FROM manifests), updated_us = updated_us - 1000 WHERE name = 'v9'");
         d.original_is_stale = true;
         must(salvage(&d));
