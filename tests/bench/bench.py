@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import benches
+import collect
 import content
 import measure
 import peers
@@ -39,15 +40,19 @@ class Size:
     scale_many: int
     scale_referrers: int
     puts: int
+    garbage: int
+    removed: int
+    beside_seconds: float
     rounds: int = 0                 # 0: each bench's own
 
 
 FULL = Size(seconds=3, large_bytes=512 << 20, pulls=12, push_bytes=512 << 20, pushes=2, tags=3000, idle=1000, at_once=64,
             at_once_bytes=1 << 30, at_once_seconds=15, slow=200, scale_small=200, scale_repositories=10000, scale_tags=100,
-            scale_many=100000, scale_referrers=100, puts=800)
+            scale_many=100000, scale_referrers=100, puts=800, garbage=1000,
+            removed=8000, beside_seconds=1)
 SHORT = Size(seconds=0.2, large_bytes=4 << 20, pulls=4, push_bytes=4 << 20, pushes=1, tags=30, idle=20, at_once=4, at_once_bytes=16 << 20,
              at_once_seconds=0.5, slow=4, scale_small=3, scale_repositories=5, scale_tags=10, scale_many=200, scale_referrers=5, puts=20,
-             rounds=1)
+             garbage=30, removed=50, beside_seconds=0.2, rounds=1)
 
 
 KEPT = "build/bench.json"
@@ -56,7 +61,8 @@ KEPT = "build/bench.json"
 class Context:
     def __init__(self, args, scratch):
         self.load, self.scratch, self.store = args.load, scratch, args.store
-        self.size = SHORT if args.short else FULL
+        self.short = args.short
+        self.size = SHORT if self.short else FULL
         if args.rounds:
             self.size.rounds = args.rounds
         self.image = None
@@ -220,6 +226,17 @@ def run_scale(context, selected, args, results):
             store.peer.stop(keep=context.store is not None and store.peer.name == "large")
 
 
+def run_collect(context, selected, args, results):
+    store = collect.Store(peers.Orlop("collect", context.scratch, args.port + 6, args.orlop))
+    try:
+        context.say("filling a store to collect, scrub and remove from")
+        sides = {side.name: side for side in collect.open_sides(store)}
+        for bench in selected:
+            results.add(bench, "plain", measure_bench(context, bench, sides, "plain", collect.sample))
+    finally:
+        store.peer.stop()
+
+
 def stripped_bytes(program):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["strip", "-o", f"{folder}/stripped", program], check=True)
@@ -249,43 +266,49 @@ def measure_program(args, results):
         measure_build(results)
 
 
-def count_steps(context, selected, scale_selected, all_peers, transports):
-    steps = sum(context.rounds(b) * len(for_bench(b, all_peers, t)) for b in selected for t in transports if t in b.transports)
-    return max(1, steps + sum(context.rounds(b) * 2 for b in scale_selected))
+def count_steps(context, selected, all_peers, transports):
+    ordinary, scaled, beside = selected
+    steps = sum(context.rounds(b) * len(for_bench(b, all_peers, t)) for b in ordinary for t in transports if t in b.transports)
+    return max(1, steps + sum(context.rounds(b) * 2 for b in scaled) + sum(context.rounds(b) * 4 for b in beside))
 
 
 def run_all(args, scratch, results):
     context = Context(args, scratch)
     all_peers = make_peers(args, scratch)
     transports = [args.transport] if args.transport else ["plain", "tls"]
-    selected, scale_selected = select(args)
-    if any(peer.name == "orlop" for peer in all_peers):
-        scale_selected = scale_selected if "plain" in transports else []
-    else:
-        scale_selected = []
-    context.steps = count_steps(context, selected, scale_selected, all_peers, transports)
+    ordinary, scaled, beside = select(args)
+    if "plain" not in transports or not any(peer.name == "orlop" for peer in all_peers):
+        scaled = beside = []
+    context.steps = count_steps(context, (ordinary, scaled, beside), all_peers, transports)
     context.image = content.Image(context.size.large_bytes)
     for transport in transports:
-        run_transport(context, selected, all_peers, transport, results)
-    if scale_selected:
-        run_scale(context, scale_selected, args, results)
+        run_transport(context, ordinary, all_peers, transport, results)
+    if scaled:
+        run_scale(context, scaled, args, results)
+    if beside:
+        run_collect(context, beside, args, results)
     if "orlop" not in args.without:
         measure_program(args, results)
 
 
+def every_bench():
+    """Of servers beside each other, of stores of two sizes, of Orlop beside its own work."""
+    return benches.all_benches(), scale.scale_benches(), collect.collect_benches()
+
+
 def select(args):
-    ordinary, scaled = benches.all_benches(), scale.scale_benches()
+    kinds = every_bench()
     names = [name for name in args.names if name not in ("size", "build")]
     if args.names and not names:
-        return [], []
-    both = chosen(ordinary + scaled, names)
-    return [b for b in both if b in ordinary], [b for b in both if b in scaled]
+        return [], [], []
+    selected = chosen(sum(kinds, []), names)
+    return tuple([bench for bench in kind if bench in selected] for kind in kinds)
 
 
 def main():
     args = parse()
     if args.list:
-        for bench in benches.all_benches() + scale.scale_benches():
+        for bench in sum(every_bench(), []):
             print(f"{bench.name:22} {bench.title} ({bench.unit})")
         print(f"{'size':22} the stripped program (MB)")
         print(f"{'build':22} a cold build (s)")

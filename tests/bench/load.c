@@ -20,7 +20,7 @@ static void next_operation(struct load_client *c)
         int64_t now = clock_mono_us();
 
         c->operation = atomic_fetch_add(&l->next, 1);
-        bool last = l->options.count ? c->operation >= l->options.count : now >= l->deadline_us;
+        bool last = (l->options.count && c->operation >= l->options.count) || (l->options.seconds > 0 && now >= l->deadline_us);
         if (last || atomic_load_explicit(&l->stop, memory_order_relaxed)) {
                 c->worker->resting++;
                 atomic_fetch_add(&l->resting, 1);
@@ -218,6 +218,8 @@ static RESULT run(struct load *l, struct err *e)
         TRY(wire_target_parse(l->options.url, &l->target, e));
         if (l->scenario->prepare)
                 TRY(l->scenario->prepare(l, e));
+        if (l->options.seconds <= 0 && l->options.count == 0)
+                l->options.seconds = 5;
         for (unsigned i = 0; i < l->options.threads; i++)
                 TRY(worker_init(l, i, e));
         double cpu = cpu_seconds();
@@ -249,7 +251,7 @@ static void usage(void)
         for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
                 printf("  %-6s %s\n", scenarios[i]->name, scenarios[i]->sentence);
         puts("  slow   uploads and downloads (--path) at --rate bytes a second, half of the clients each\n\n"
-             "  --clients N  --threads N  --seconds S | --count N\n"
+             "  --clients N  --threads N  --seconds S  --count N\n"
              "  get:   --path P... | --paths FILE  --method GET|HEAD  --header 'Name: value'...  --status N  --body-bytes N\n"
              "  push:  --bytes N  --streamed  --repository NAME\n"
              "  image: --repository NAME  --repositories N\n"
@@ -381,8 +383,6 @@ static RESULT options_parse(int argc, char **argv, struct load_options *ret_opti
         o.scenario = argv[optind];
         o.url = argv[optind + 1];
         o.threads = MIN(o.threads, o.clients);
-        if (o.seconds <= 0 && o.count == 0)
-                o.seconds = 5;
         *ret_options = o;
         return OK;
 }

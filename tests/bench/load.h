@@ -21,8 +21,8 @@
 struct load_options {
         const char *scenario, *url;
         unsigned clients, threads;
-        double seconds;                 /* how long operations are begun; 0: `count` of them */
-        uint64_t count;
+        double seconds;                 /* how long operations are begun; 0: without end */
+        uint64_t count;                 /* how many are begun; 0: any number. The first of the two limits ends the run */
         const char *method, *paths_file;
         struct slice paths[LOAD_HEADERS_MAX];
         size_t path_count;

@@ -145,13 +145,15 @@ class Peer:
 
 
 class Orlop(Peer):
+    options = ()
+
     def __init__(self, name, root, port, program):
         super().__init__(name, root, port)
         self.program = program
 
     def command(self):
         return [self.program, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", f"{self.folder}/data",
-                "--tls", "auto" if self.tls else "off"]
+                "--tls", "auto" if self.tls else "off", *self.options]
 
 
 class DockerRegistry(Peer):

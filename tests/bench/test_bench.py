@@ -9,6 +9,7 @@ import unittest
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, FOLDER)
 import benches
+import collect
 import report
 import scale
 
@@ -27,12 +28,12 @@ class Bench(unittest.TestCase):
     def check(self, results, expected):
         self.assertEqual({row['name'] for row in results.values()}, expected)
         for row in results.values():
-            self.assertIn('orlop', row['peers'].keys() | {'orlop' for peer in row['peers'] if peer in ('small', 'large')})
+            self.assertTrue(row['peers'].keys() & {'orlop', 'small', 'alone'}, row['name'])
             for peer, sample in row['peers'].items():
                 self.assertGreater(sample['value'], 0, f'{row["name"]} {row["transport"]} {peer}')
 
     def test_all_benches_plain(self):
-        expected = {bench.name for bench in benches.all_benches() + scale.scale_benches()} | {'scale-start', 'size'}
+        expected = {bench.name for bench in benches.all_benches() + scale.scale_benches() + collect.collect_benches()} | {'scale-start', 'size'}
         self.check(self.run_bench('--transport', 'plain'), expected)
 
     def test_some_over_tls(self):
