@@ -185,6 +185,29 @@ static void limit_passed(struct timer *timer)
 
 /* --- Life ------------------------------------------------------------------------------------------------------------- */
 
+void connection_lend(struct connection *c)
+{
+        c->lent = true;
+        c->lent_events = 0;
+}
+
+void connection_take_back(struct connection *c)
+{
+        c->lent = false;
+        stream_event(&c->stream, c->lent_events);
+}
+
+bool connection_use_stream(struct connection *c)
+{
+        return !c->stream.ssl || scratches_lend(&c->home->server->scratches, &c->stream, &c->loops_scratch);
+}
+
+void connection_leave_stream(struct connection *c)
+{
+        if (c->stream.ssl)
+                scratches_take_back(&c->home->server->scratches, &c->stream, c->loops_scratch);
+}
+
 static void socket_ready(struct loop_watch *watch, uint32_t events)
 {
         struct connection *c = CONTAINER_OF(watch, struct connection, watch);
@@ -193,6 +216,7 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
                 return;
         if (c->lent) {
                 c->lent_events |= events;
+                loop_hurry(&c->exchange->done);
                 return;
         }
         stream_event(&c->stream, events);
@@ -299,10 +323,12 @@ void connection_close(struct connection *c)
                 c->state = CONNECTION_CLOSED;
                 idle_remove(c);
                 timer_cancel(loop_timers(home->loop), &c->timer);
-                if (c->lent)
+                if (c->lent) {
                         shutdown(c->stream.fd, SHUT_RDWR);      /* ends the turn of whoever has it */
-                else
+                        loop_hurry(&c->exchange->done);
+                } else {
                         stream_close(&c->stream);       /* leaves epoll with it */
+                }
                 buf_fini(&c->in);
                 atomic_fetch_sub(&home->figures.connections, 1);
                 uncount(home);

@@ -6,6 +6,7 @@
  *      receive.c       a body on its way in
  *      transmit.c      an answer on its way out
  *      bulk.c          large files over TLS: encrypted by threads of their own
+ *      scratches.c     memory for TLS, for threads that are lent a stream
  *
  * Memory of ours that a connection holds at most (TLS sessions of OpenSSL come on top):
  *
@@ -16,6 +17,8 @@
  *                              as all large ones together stay under LARGE_BUFFERS_MAX
  *      a whole body comes in   what came of it, at most the route's limit; all together WHOLE_BODIES_MAX, then 503
  *      an answer goes out      its head and, with TLS, up to STREAM_CHUNK of encrypted bytes that the socket has not taken
+ *
+ * A thread that works for a loop holds with TLS what it encrypts into, of which a small answer touches a few KiB.
  *
  * Everything here belongs to the connection's loop thread, except an exchange's handler fields while `working` is set, and the stream
  * while it is `lent`. */
@@ -106,7 +109,8 @@ struct connection {
         struct exchange *exchange;              /* owned; NULL between requests */
         uint64_t drain_left;
         bool keep_alive;                        /* after the answer that is being sent */
-        bool lent;                              /* a thread of bulk.c has the stream */
+        bool lent;                              /* another thread has the stream, and keep_alive */
+        struct stream_scratch *loops_scratch;   /* borrowed; while that thread uses its own */
         uint32_t lent_events;                   /* what happened to it meanwhile */
         bool tls;
         char peer[64];
@@ -120,6 +124,7 @@ struct body_buffer {
 struct exchange {
         struct pool_task task;
         struct loop_message done;
+        bool may_be_quiet;                      /* nothing of the connection waits for `done` */
         struct connection *connection;          /* borrowed; lives until the exchange ends */
         struct exchange *next_spare;
 
@@ -149,9 +154,11 @@ struct exchange {
         bool do_begin, do_finish, do_broken, do_warm;
         bool begun, finished, ended;          /* what the handlers were told; ended: fini */
         struct http_response rs;
+        int64_t out_us;                         /* when the answer was out; 0: see for yourself */
         struct err e;                           /* what failed, for the answer and the log */
 
         /* the answer out */
+        bool composed;                          /* the head, and what follows, stand below */
         struct message_selection selection;
         struct buf out;                         /* head, and what else is made here */
         size_t out_at;
@@ -204,16 +211,16 @@ struct listener {
         struct socket_address held_peer;
 };
 
-struct bulk {
-        struct pool *pool;                      /* owned; NULL: plain */
+struct scratches {
         pthread_mutex_t lock;                   /* for what stands below */
         struct stream_scratch *spare[LOOPS_MAX];        /* owned */
-        unsigned spare_count;
+        unsigned count;
 };
 
 struct http_server {
         struct pool *pool;                      /* borrowed */
-        struct bulk bulk;
+        struct pool *bulk;                      /* owned; the threads of bulk.c. NULL: plain */
+        struct scratches scratches;
         struct http_app app;
         struct tls *tls;                        /* borrowed; NULL: plain */
         unsigned loop_count;
@@ -246,6 +253,12 @@ void connection_open(struct http_loop *home, int fd, bool tls, const struct sock
 void connection_run(struct connection *c);
 enum step connection_go_on_later(struct connection *c);         /* in the loop's next round */
 void connection_close(struct connection *c);
+/* The stream is another thread's until the loop takes it back; events wait so long. */
+void connection_lend(struct connection *c);
+void connection_take_back(struct connection *c);
+/* The other thread, around its use. false: no memory. */
+bool connection_use_stream(struct connection *c);
+void connection_leave_stream(struct connection *c);
 void connection_evict_idle(struct http_loop *home);     /* the one that was idle for longest */
 void connection_stop(struct http_loop *home);           /* closes idle ones; the others close after their answer */
 void connection_abort(struct http_loop *home);          /* closes all */
@@ -283,12 +296,20 @@ enum step receive_linger(struct connection *c);
 
 /* The answer stands in ex->rs. */
 enum step transmit_begin(struct connection *c);
+/* The same on a worker that was lent the stream, for an answer that is small. true: all of it is out. */
+bool transmit_early(struct connection *c);
 enum step transmit_more(struct connection *c);
+
+/* --- scratches.c ------------------------------------------------------------------------------------------------------ */
+
+void scratches_init(struct scratches *scratches);
+void scratches_fini(struct scratches *scratches);
+/* Gives the stream another scratch than its loop's, and back. false: no memory. */
+bool scratches_lend(struct scratches *scratches, struct stream *stream, struct stream_scratch **ret_of_loop);
+void scratches_take_back(struct scratches *scratches, struct stream *stream, struct stream_scratch *of_loop);
 
 /* --- bulk.c ----------------------------------------------------------------------------------------------------------- */
 
-RESULT bulk_init(struct bulk *bulk, unsigned threads, struct err *e);
-void bulk_fini(struct bulk *bulk);              /* also of one that was never or half initialised */
 /* Is so much of a file to be sent that it is worth it? */
 bool bulk_suits(const struct connection *c);
 /* Lends the stream, which is not full, to send a turn's bytes of the file. */

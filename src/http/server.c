@@ -372,6 +372,7 @@ RESULT http_server_new(const struct http_server_config *config, struct http_serv
 
         if (!server)
                 return FAIL(e, ERR_NOMEM, ENOMEM, "prepare the HTTP server");
+        scratches_init(&server->scratches);
         for (size_t i = 0; i < config->app.route_count; i++)
                 if (config->app.routes[i].action == 0)
                         return FAIL(e, ERR_INTERNAL, 0, "route %s has no action", config->app.routes[i].pattern);
@@ -385,7 +386,7 @@ RESULT http_server_new(const struct http_server_config *config, struct http_serv
         for (unsigned i = 0; i < server->loop_count; i++)
                 TRY(loop_set_up(server, &server->loops[i], e));
         if (server->tls)
-                TRY(bulk_init(&server->bulk, server->loop_count, e));
+                TRY(pool_new(server->loop_count, &server->bulk, e));
         *ret_server = TAKE_PTR(server);
         return OK;
 }
@@ -397,7 +398,8 @@ void http_server_free(struct http_server *server)
         CHECK(!server->started);
         for (size_t i = 0; i < server->listener_count; i++)
                 close_listener(&server->listeners[i]);
-        bulk_fini(&server->bulk);
+        pool_free(server->bulk);
+        scratches_fini(&server->scratches);
         for (unsigned i = 0; i < server->loop_count; i++)
                 loop_tear_down(&server->loops[i]);
         free(server);

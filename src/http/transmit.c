@@ -95,11 +95,11 @@ static void join_small_body(struct exchange *ex)
         ex->part_left = 0;
 }
 
-enum step transmit_begin(struct connection *c)
+static void compose(struct connection *c, struct slice date)
 {
         struct exchange *ex = c->exchange;
         struct message_facts facts = {
-                .date = date_now(c->home),
+                .date = date,
                 .version_minor = ex->head.version_minor,
         };
 
@@ -108,6 +108,15 @@ enum step transmit_begin(struct connection *c)
         message_head(&ex->out, &ex->rq, &ex->rs, &ex->selection, &facts);
         begin_part(ex);
         join_small_body(ex);
+        ex->composed = true;
+}
+
+enum step transmit_begin(struct connection *c)
+{
+        struct exchange *ex = c->exchange;
+
+        if (!ex->composed)
+                compose(c, date_now(c->home));
         if (!buf_ok(&ex->out)) {        /* no memory for a head: nothing can be said */
                 connection_close(c);
                 return STEP_WAIT;
@@ -163,6 +172,21 @@ static ssize_t send_memory(struct connection *c)
         ex->out_at += of_out;
         count_body(c, (size_t)sent - of_out);
         return sent;
+}
+
+bool transmit_early(struct connection *c)
+{
+        struct exchange *ex = c->exchange;
+        char date[HTTP_DATE_LENGTH + 1];
+
+        if (ex->rs.kind == HTTP_BODY_FILE || ex->rs.size > SMALL_BODY_MAX)
+                return false;
+        http_date_format(clock_now_us() / 1000000, date);
+        compose(c, slice_from(date));
+        if (!buf_ok(&ex->out) || ex->part_left || send_memory(c) <= 0 || ex->out_at < ex->out.n || stream_has_unsent(&c->stream))
+                return false;
+        ex->out_us = clock_mono_us();
+        return true;
 }
 
 static ssize_t send_file(struct connection *c, bool *ret_cold)

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -17,6 +16,7 @@ struct loop {
         void (*late)(void *arg);
         void *late_arg;
         struct loop_watch wake;
+        unsigned expected;              /* messages that may come quietly */
         pthread_mutex_t lock;           /* for what stands below */
         struct loop_message *first, **last;
         bool awake;                     /* the loop looks at its messages before it sleeps */
@@ -81,16 +81,56 @@ void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg)
         loop->late_arg = arg;
 }
 
+/* With the lock held. */
+static void enqueue(struct loop *loop, struct loop_message *message)
+{
+        message->next = NULL;
+        *loop->last = message;
+        loop->last = &message->next;
+}
+
+/* With the lock held. true: whoever calls wakes it. */
+static bool rouse(struct loop *loop)
+{
+        bool asleep = !loop->awake;
+
+        loop->awake = true;
+        return asleep;
+}
+
 void loop_post(struct loop *loop, struct loop_message *message)
 {
         bool wake;
 
         pthread_mutex_lock(&loop->lock);
-        message->next = NULL;
-        *loop->last = message;
-        loop->last = &message->next;
-        wake = !loop->awake;
-        loop->awake = true;
+        enqueue(loop, message);
+        wake = rouse(loop);
+        pthread_mutex_unlock(&loop->lock);
+        if (wake)
+                CHECK(eventfd_write(loop->wake_fd, 1) == 0);
+}
+
+void loop_expect(struct loop *loop, struct loop_message *message)
+{
+        message->expected = true;
+        atomic_store(&message->hurry, false);
+        loop->expected++;
+}
+
+void loop_hurry(struct loop_message *message)
+{
+        atomic_store(&message->hurry, true);
+}
+
+/* Whoever hurries is the loop itself: it looks at its messages afterwards, with the lock held. So either it finds this one then, or
+ * this finds that there is a hurry. */
+void loop_post_quietly(struct loop *loop, struct loop_message *message)
+{
+        bool wake;
+
+        pthread_mutex_lock(&loop->lock);
+        enqueue(loop, message);
+        wake = atomic_load(&message->hurry) && rouse(loop);
         pthread_mutex_unlock(&loop->lock);
         if (wake)
                 CHECK(eventfd_write(loop->wake_fd, 1) == 0);
@@ -102,8 +142,7 @@ void loop_stop(struct loop *loop)
 
         pthread_mutex_lock(&loop->lock);
         loop->stopping = true;
-        wake = !loop->awake;
-        loop->awake = true;
+        wake = rouse(loop);
         pthread_mutex_unlock(&loop->lock);
         if (wake)
                 CHECK(eventfd_write(loop->wake_fd, 1) == 0);
@@ -123,9 +162,18 @@ static bool run_messages(struct loop *loop, bool *ret_stopping)
         pthread_mutex_unlock(&loop->lock);
         for (struct loop_message *message = first, *next; message; message = next) {
                 next = message->next;
+                loop->expected -= message->expected;
+                message->expected = false;
                 message->run(message);
         }
         return first == NULL;
+}
+
+static int wait_ms(struct loop *loop)
+{
+        int ms = timer_wheel_wait_ms(&loop->timers, loop->now_ms);
+
+        return loop->expected && (ms < 0 || ms > LOOP_QUIET_MS) ? LOOP_QUIET_MS : ms;
 }
 
 void loop_run(struct loop *loop)
@@ -140,8 +188,7 @@ void loop_run(struct loop *loop)
                         return;
                 if (loop->late)
                         loop->late(loop->late_arg);
-                n = epoll_wait(loop->epoll_fd, events, EVENTS_A_ROUND,
-                               may_sleep ? timer_wheel_wait_ms(&loop->timers, loop->now_ms) : 0);
+                n = epoll_wait(loop->epoll_fd, events, EVENTS_A_ROUND, may_sleep ? wait_ms(loop) : 0);
                 CHECK(n >= 0 || errno == EINTR);
                 pthread_mutex_lock(&loop->lock);
                 loop->awake = true;

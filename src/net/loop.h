@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "net/timer.h"
 
+#include <stdatomic.h>
 #include <sys/epoll.h>
 
 struct loop;
@@ -27,6 +28,8 @@ struct loop_watch {
 struct loop_message {
         void (*run)(struct loop_message *message);
         struct loop_message *next;
+        bool expected;                          /* the loop's; see loop_expect() */
+        atomic_bool hurry;
 };
 
 RESULT loop_new(struct loop **ret_loop, struct err *e);
@@ -40,6 +43,14 @@ void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg);
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);              /* after the messages that were posted before */
 void loop_post(struct loop *loop, struct loop_message *message);
+
+/* A message that only tidies up is not worth waking a sleeping loop for: it is run when the loop wakes for something else, after
+ * LOOP_QUIET_MS at the latest, and at once where it is said that there is a hurry. The loop expects it first, then another thread
+ * has it, and posts it in one way or the other. */
+enum { LOOP_QUIET_MS = 100 };
+void loop_expect(struct loop *loop, struct loop_message *message);
+void loop_hurry(struct loop_message *message);
+void loop_post_quietly(struct loop *loop, struct loop_message *message);
 
 struct timer_wheel *loop_timers(struct loop *loop);
 int64_t loop_now_ms(const struct loop *loop);   /* at the start of this round */

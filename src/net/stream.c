@@ -51,7 +51,7 @@ RESULT stream_scratch_new(struct stream_scratch **ret_scratch, struct err *e)
         struct stream_scratch *scratch = calloc(1, sizeof *scratch);
 
         if (scratch)
-                scratch->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
+                scratch->method = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "stream");
         if (!scratch || !scratch->method) {
                 free(scratch);
                 return FAIL(e, ERR_NOMEM, ENOMEM, "prepare a loop's buffers");
@@ -358,6 +358,11 @@ void stream_shutdown(struct stream *stream)
 }
 
 /* --- Reading ---------------------------------------------------------------------------------------------------------- */
+
+bool stream_is_drained(const struct stream *stream)
+{
+        return stream->drained && !stream->hung_up && stream->unread.n == 0 && !(stream->ssl && SSL_has_pending(stream->ssl));
+}
 
 /* Asking OpenSSL for a record that has not come costs as much as one that has. */
 static bool may_have_more(const struct stream *stream)

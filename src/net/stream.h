@@ -75,6 +75,8 @@ void stream_warm(int file_fd, uint64_t offset, uint64_t n);
 ssize_t stream_flush(struct stream *stream);
 /* Bytes that were written and the peer has not acknowledged: the socket's, and with TLS those that wait for it. */
 size_t stream_queued(const struct stream *stream);
+/* All that came was read: nothing more is there to be read before an event tells of it. */
+bool stream_is_drained(const struct stream *stream);
 bool stream_has_unsent(const struct stream *stream);
 bool stream_is_full(const struct stream *stream);       /* has unsent bytes that the socket must take before others */
 /* Says to the peer that no more will come; the receiving side stays open. */
