@@ -74,6 +74,9 @@ RESULT blob_head(struct http_request *rq, struct http_response *rs, struct err *
 RESULT blob_get(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT blob_delete(struct http_request *rq, struct http_response *rs, struct err *e);
 
+bool upload_post_soon(struct http_request *rq, struct http_response *rs);
+bool upload_patch_soon(struct http_request *rq, struct http_response *rs);
+bool upload_put_soon(struct http_request *rq, struct http_response *rs);
 RESULT upload_post(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT upload_post_finish(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT upload_get(struct http_request *rq, struct http_response *rs, struct err *e);

@@ -9,6 +9,9 @@ struct upload_request {
         struct push *push;              /* owned */
         struct digest want;             /* of a closing request */
         uint64_t end;                   /* where the body must end; UINT64_MAX: wherever it does */
+        /* of one that is answered later: how, and where */
+        void (*answer)(struct http_request *rq, struct http_response *rs);
+        struct http_response *rs;       /* borrowed */
 };
 
 static struct upload_request *upload_of(struct http_request *rq)
@@ -48,6 +51,18 @@ static void session_headers(struct http_request *rq, struct http_response *rs, c
                    api_text(rq, "/v2/%.*s/blobs/uploads/%s", SLICE_ARG(repository), push_id(push)->s));
         http_response_header(rs, S("Range"), api_text(rq, "0-%llu", (unsigned long long)(received ? received - 1 : 0)));
         http_response_header(rs, S("Docker-Upload-UUID"), api_text(rq, "%s", push_id(push)->s));
+}
+
+static void answer_saved(struct http_request *rq, struct http_response *rs)
+{
+        http_response_empty(rs, 202);
+        session_headers(rq, rs, upload_of(rq)->push);
+}
+
+static void answer_begun(struct http_request *rq, struct http_response *rs)
+{
+        answer_saved(rq, rs);
+        http_response_header(rs, S("OCI-Chunk-Min-Length"), S("1"));
 }
 
 static void answer_created(struct http_request *rq, struct http_response *rs, const struct digest *digest)
@@ -125,9 +140,7 @@ RESULT upload_post(struct http_request *rq, struct http_response *rs, struct err
         if (digest.p && is_single_post(rq, &upload->want))
                 return push_check_room(upload->push, rq->length, e);    /* the body follows, upload_post_finish() answers */
 
-        http_response_empty(rs, 202);
-        session_headers(rq, rs, upload->push);
-        http_response_header(rs, S("OCI-Chunk-Min-Length"), S("1"));
+        answer_begun(rq, rs);
         return OK;
 }
 
@@ -224,8 +237,7 @@ RESULT upload_patch_finish(struct http_request *rq, struct http_response *rs, st
 
         TRY(push_save(upload->push, e));
         TRY(check_end(upload, e));
-        http_response_empty(rs, 202);
-        session_headers(rq, rs, upload->push);
+        answer_saved(rq, rs);
         return OK;
 }
 
@@ -251,6 +263,107 @@ RESULT upload_put_finish(struct http_request *rq, struct http_response *rs, stru
         TRY(push_commit(upload->push, &upload->want, e));
         answer_created(rq, rs, &upload->want);
         return OK;
+}
+
+/* --- Small blobs, from the loop --------------------------------------------------------------------------------------- */
+
+static void answer_stored(struct http_request *rq, struct http_response *rs)
+{
+        answer_created(rq, rs, &upload_of(rq)->want);
+}
+
+static void ended(void *arg, struct result result, const struct err *e)
+{
+        struct http_request *rq = arg;
+        struct upload_request *upload = upload_of(rq);
+
+        if (result.ok)
+                upload->answer(rq, upload->rs);
+        http_request_answer(rq, result, e);
+}
+
+static void save_later(struct http_request *rq)
+{
+        push_save_soon(upload_of(rq)->push, ended, rq);
+}
+
+static void store_later(struct http_request *rq)
+{
+        push_commit_soon(upload_of(rq)->push, &upload_of(rq)->want, ended, rq);
+}
+
+static bool answer_later(struct http_request *rq, struct http_response *rs, void (*later)(struct http_request *rq),
+                         void (*answer)(struct http_request *rq, struct http_response *rs))
+{
+        struct upload_request *upload = upload_of(rq);
+
+        upload->rs = rs;
+        upload->answer = answer;
+        rq->later = later;
+        return true;
+}
+
+bool upload_post_soon(struct http_request *rq, struct http_response *rs)
+{
+        struct upload_request *upload;
+        enum sha_algorithm algorithm;
+        struct slice repository;
+        struct err ignored;
+
+        if (rq->body.n || http_request_query(rq, S("mount"), 0).p || http_request_query(rq, S("digest"), 0).p)
+                return false;
+        if (!api_repository(rq, &repository, &ignored).ok || !choose_algorithm(rq, NULL, &algorithm, &ignored).ok)
+                return false;
+        if (!upload_request_new(rq, &upload, &ignored).ok || !push_try_begin(registry_of(rq), repository, algorithm, &upload->push))
+                return false;
+        return answer_later(rq, rs, save_later, answer_begun);
+}
+
+/* Is the body what Content-Range says, behind what is there? */
+static bool is_in_order(const struct http_request *rq, const struct push *push)
+{
+        struct slice range = http_request_header(rq, S("Content-Range"));
+        uint64_t first, last;
+
+        return !range.p || (range_parse_chunk(range, &first, &last) && first == push_received(push) && last - first + 1 == rq->body.n);
+}
+
+/* The session, with the body in it where that has the digest that it should have. */
+static bool take_small(struct http_request *rq, const struct digest *want, struct push **ret_push)
+{
+        struct slice repository;
+        struct upload_id id;
+        struct err ignored;
+
+        if (!api_repository(rq, &repository, &ignored).ok || !upload_id_parse(rq->params[1], &id) ||
+            !push_try_resume(registry_of(rq), repository, &id, ret_push))
+                return false;
+        if (is_in_order(rq, *ret_push) && (!want || push_will_be(*ret_push, rq->body, want)) && push_try_write(*ret_push, rq->body))
+                return true;
+        push_free(TAKE_PTR(*ret_push));
+        return false;
+}
+
+bool upload_patch_soon(struct http_request *rq, struct http_response *rs)
+{
+        struct upload_request *upload;
+        struct err ignored;
+
+        if (!upload_request_new(rq, &upload, &ignored).ok || !take_small(rq, NULL, &upload->push))
+                return false;
+        return answer_later(rq, rs, save_later, answer_saved);
+}
+
+bool upload_put_soon(struct http_request *rq, struct http_response *rs)
+{
+        struct slice digest = http_request_query(rq, S("digest"), 0);
+        struct upload_request *upload;
+        struct err ignored;
+
+        if (!digest.p || !upload_request_new(rq, &upload, &ignored).ok || !digest_parse(digest, &upload->want, &ignored).ok ||
+            !take_small(rq, &upload->want, &upload->push))
+                return false;
+        return answer_later(rq, rs, store_later, answer_stored);
 }
 
 /* --- GET and DELETE --------------------------------------------------------------------------------------------------- */

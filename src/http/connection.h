@@ -274,6 +274,8 @@ void exchange_free_spare(struct http_loop *home);
 enum step exchange_begin(struct connection *c, struct slice head_bytes, size_t used);
 /* Answers for the engine. The connection closes afterwards: where the next request begins is not known. */
 enum step exchange_fail(struct connection *c, int status);
+/* All of the body is there: does the handler go on from the loop? false: it needs a worker. */
+bool exchange_try_soon(struct connection *c, struct slice body);
 /* Sends the steps that are set to a worker. */
 enum step exchange_submit(struct exchange *ex);
 

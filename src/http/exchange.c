@@ -239,6 +239,34 @@ enum step exchange_submit(struct exchange *ex)
         return STEP_WAIT;
 }
 
+bool exchange_try_soon(struct connection *c, struct slice body)
+{
+        struct exchange *ex = c->exchange;
+        struct http_request *rq = &ex->rq;
+
+        rq->body = body;
+        if (!rq->route->try_soon || !rq->route->try_soon(rq, &ex->rs))
+                return false;
+        ex->do_begin = false;
+        ex->begun = ex->finished = ex->working = true;
+        ex->done.run = steps_done;
+        let_answer(ex);
+        rq->later(rq);
+        return true;
+}
+
+void http_request_answer(struct http_request *rq, struct result result, const struct err *e)
+{
+        struct exchange *ex = CONTAINER_OF(rq, struct exchange, rq);
+
+        if (!result.ok) {
+                ex->e = *e;
+                fail_step(ex);
+        }
+        end_handlers(ex);
+        give_back(ex);
+}
+
 /* --- The engine's own answers ----------------------------------------------------------------------------------------- */
 
 enum step exchange_fail(struct connection *c, int status)

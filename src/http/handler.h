@@ -10,9 +10,12 @@
  *                    where the peer goes away, is too slow or sends a malformed body: broken instead of finish
  *
  * Threads: `try_now` runs on the connection's loop and must not block, do I/O or take long: it answers from memory, or returns
- * false and leaves the response untouched. All others run on a worker, one after another for one request, and may block.
- * `fini` runs last, on any thread, whatever happened, once `begin`, `finish` or `try_now` answered or failed; where a worker
- * ran, before the answer goes out, so that a client that has its answer finds nothing held.
+ * false and leaves the response untouched. `try_soon` (BODY_STREAM) is the same for a request whose body came whole with its head
+ * and stands in rq->body, as far as the loop can go: it sets rq->later, which the engine calls at once, on the loop. That starts
+ * what takes time elsewhere, and whoever ends it calls http_request_answer(). All others run on a worker, one after another for
+ * one request, and may block.
+ * `fini` runs last, on any thread, whatever happened, once `begin`, `finish` or one of the two above answered or failed; where
+ * another thread than the loop ran, before the answer goes out, so that a client that has its answer finds nothing held.
  *
  * Memory: what a handler allocates from rq->arena lives until the answer is sent. */
 #pragma once
@@ -51,7 +54,8 @@ struct http_request {
         struct slice params[ROUTE_PARAMS_MAX];  /* what the pattern's {…} stand for, percent-decoded */
         bool has_length;                /* Content-Length was sent */
         uint64_t length;
-        struct slice body;              /* BODY_WHOLE, in finish */
+        struct slice body;              /* BODY_WHOLE, in finish; BODY_STREAM, in try_soon */
+        void (*later)(struct http_request *rq);         /* see try_soon */
         struct arena *arena;
         struct slice peer;              /* "192.0.2.1:4711", "unix" */
         bool tls;
@@ -60,6 +64,8 @@ struct http_request {
         void *state;                    /* the handler's own, freed by its fini */
 };
 
+/* The end of what rq->later began, on any thread, once. OK: the response is set; otherwise e becomes the answer. */
+void http_request_answer(struct http_request *rq, struct result result, const struct err *e);
 /* The first header of that name (any case); .p NULL where there is none. */
 struct slice http_request_header(const struct http_request *rq, struct slice name);
 /* The first value of a query parameter, percent-decoded ("+" is a plus sign) into the arena; .p NULL where there is none or where
@@ -105,6 +111,7 @@ struct http_route {
         bool slash;
         const _Atomic uint64_t *body_max;       /* BODY_WHOLE: read for each request; its value may change at any time */
         bool (*try_now)(struct http_request *rq, struct http_response *rs);             /* optional */
+        bool (*try_soon)(struct http_request *rq, struct http_response *rs);            /* optional */
         RESULT_FN(begin, (struct http_request *rq, struct http_response *rs, struct err *e));
         RESULT_FN(write, (struct http_request *rq, struct slice bytes, struct err *e));
         RESULT_FN(finish, (struct http_request *rq, struct http_response *rs, struct err *e));

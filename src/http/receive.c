@@ -306,6 +306,8 @@ static enum step receive_stream(struct connection *c)
                 return receive_break(c, status);
         if (ex->working || !worth_a_trip(ex))
                 return STEP_WAIT;
+        if (ex->do_begin && ex->body_complete && exchange_try_soon(c, (struct slice){ ex->fill.p, ex->fill.n }))
+                return STEP_WAIT;
         return hand_over(ex);
 }
 

@@ -116,6 +116,48 @@ static void stream_fini(struct http_request *rq)
         atomic_fetch_add(&figures.ended, 1);
 }
 
+/* Bodies of one byte go on from the loop: "0" ends in an error, each other byte in itself, and that on a thread of its own. */
+struct soon {
+        struct http_request *rq;
+        struct http_response *rs;
+        char byte;
+};
+
+static void *end_soon(void *arg)
+{
+        struct soon *soon = arg;
+        struct err error;
+
+        if (soon->byte == '0') {
+                http_request_answer(soon->rq, FAIL(&error, ERR_DENIED, 0, "not this one"), &error);
+                return NULL;
+        }
+        http_response_bytes(soon->rs, 200, S("text/plain"), (struct slice){ &soon->byte, 1 });
+        http_request_answer(soon->rq, OK, NULL);
+        return NULL;
+}
+
+static void start_soon(struct http_request *rq)
+{
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, end_soon, rq->state), 0);
+        pthread_detach(thread);
+}
+
+static bool stream_soon(struct http_request *rq, struct http_response *rs)
+{
+        struct soon *soon;
+
+        if (rq->body.n != 1)
+                return false;
+        soon = arena_alloc(rq->arena, sizeof *soon);
+        *soon = (struct soon){ .rq = rq, .rs = rs, .byte = rq->body.p[0] };
+        rq->state = soon;
+        rq->later = start_soon;
+        return true;
+}
+
 static void word_failure(struct http_request *rq, struct http_response *rs, int status, const struct err *error)
 {
         struct slice text = arena_copy(rq->arena, slice_from(error->message));
@@ -130,6 +172,8 @@ static const struct http_route routes[] = {
         { HTTP_PUT, "/whole", 1, BODY_WHOLE, .body_max = &body_max, .finish = put_whole },
         { HTTP_PUT, "/stream/{how}", 1, BODY_STREAM, .begin = stream_begin, .write = stream_write_body, .finish = stream_finish,
           .broken = stream_broken, .fini = stream_fini },
+        { HTTP_PUT, "/soon", 1, BODY_STREAM, .try_soon = stream_soon, .begin = stream_begin, .write = stream_write_body,
+          .finish = stream_finish, .broken = stream_broken, .fini = stream_fini },
 };
 
 /* --- World ------------------------------------------------------------------------------------------------------------ */
@@ -287,6 +331,43 @@ static void pipelined_requests_are_answered_in_order(void **state)
         assert_int_equal(count(answer, "HTTP/1.1 200 OK"), 5);
         assert_true(memmem(answer.p, answer.n, "\r\n\r\n1H", 6) < memmem(answer.p, answer.n, "\r\n\r\nabcH", 8));
         assert_true(slice_ends(answer, S("now\n")));
+}
+
+/* Each is ended by another thread, while the next waits behind it, or the client has said that it is done. */
+static void answers_that_come_from_elsewhere(void **state)
+{
+        struct world *w = *state;
+        struct slice answer;
+        int fd = dial(w);
+
+        for (int i = 1; i <= 20; i++) {
+                say(fd, S("PUT /soon HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n7"
+                          "PUT /soon HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n8\r\n0\r\n\r\n"
+                          "PUT /soon HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n12"));
+                answer = hear(fd, room, strlen("HTTP/1.1 200 OK\r\n"));
+                assert_true(slice_starts(answer, S("HTTP/1.1 200 OK")));
+                while (!slice_ends(answer, S("\r\n\r\n2 50")))         /* what the worker makes of "12" */
+                        answer.n += hear(fd, room + answer.n, 1).n;
+                assert_int_equal(count(answer, "\r\n\r\n7"), 1);
+                assert_int_equal(count(answer, "\r\n\r\n8"), 1);
+                assert_int_equal(figures.ended, 3 * i);
+        }
+        close(fd);
+
+        fd = dial(w);
+        say(fd, S("PUT /soon HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n0"));
+        shutdown(fd, SHUT_WR);
+        answer = hear(fd, room, sizeof room);
+        assert_true(has(answer, " 403 ") && slice_ends(answer, S("not this one")));
+        close(fd);
+
+        for (int i = 0; i < 50; i++) {          /* clients that do not wait for the end */
+                fd = dial(w);
+                say(fd, S("PUT /soon HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n5"));
+                close(fd);
+        }
+        while (figures.ended < 111)
+                usleep(1000);
 }
 
 /* Far more in one go than a connection gets in one turn. */
@@ -668,6 +749,7 @@ int main(void)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
                 TEST(answers_now_and_later),
                 TEST(pipelined_requests_are_answered_in_order),
+                TEST(answers_that_come_from_elsewhere),
                 TEST(a_flood_of_pipelined_requests_is_answered),
                 TEST(split_at_every_byte),
                 TEST(whole_body_up_to_its_limit),

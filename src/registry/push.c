@@ -1,39 +1,13 @@
 /* Upload sessions. The bytes take one of two ways: up to PUSH_SMALL_MAX they stay in memory while a request runs and in the
  * session's row between requests (a file that is made and removed for a few bytes costs more than the rest of the push); beyond
  * that they go to the session's file as they come. Both ways end in one transaction, see push_commit(). */
-#include "registry/push.h"
+#include "registry/push_internal.h"
 
-#include "registry/internal.h"
 #include "store/meta/collect.h"
 
 #include <errno.h>
 
-enum { CATCH_UP_BYTES = 256 * 1024, NAME_MAX_BYTES = 256, RESTING_MAX = 128 };
-
-/* What a session's row keeps beside its counters: where the bytes are, the boot in which it was saved, and
- *   FILE     the state of the hash
- *   INSIDE   the hash's algorithm, and the bytes themselves */
-enum { SAVED_FILE = 'f', SAVED_INSIDE = 'i', SAVED_HEAD = 1 + BOOT_ID_LENGTH, SAVED_MAX = SAVED_HEAD + 1 + PUSH_SMALL_MAX };
-_Static_assert(SHA_STATE_MAX <= 1 + PUSH_SMALL_MAX, "both forms fit");
-
-struct push {
-        struct registry *registry;      /* borrowed, outlives every request */
-        struct push *next;              /* in registry->pushes, or in registry->resting */
-        struct upload_id id;
-        char repository[NAME_MAX_BYTES];
-        struct sha sha;
-        uint64_t received;
-        uint64_t received_before;       /* when this request took the session, */
-        bool file_before;               /* and whether it had a file */
-        char *small;                    /* owned; PUSH_SMALL_MAX bytes, while file is NULL */
-        struct blob_upload *file;       /* owned */
-        bool is_saved;                  /* the session's row tells all this */
-};
-
-static struct slice repository_of(const struct push *push)
-{
-        return slice_from(push->repository);
-}
+enum { CATCH_UP_BYTES = 256 * 1024, RESTING_MAX = 128 };
 
 const struct upload_id *push_id(const struct push *push)
 {
@@ -107,7 +81,7 @@ static RESULT claim(struct push *push, struct err *e)
 
 /* A session that was just begun, or has few bytes, is most likely gone on with at once: it is kept as it is, and its row need not
  * be read for that. A bounded number of them, those that rested longest go first. */
-static struct push *take_resting(struct registry *registry, struct slice repository, const struct upload_id *id)
+struct push *push_take_resting(struct registry *registry, struct slice repository, const struct upload_id *id)
 {
         struct push *push;
 
@@ -162,8 +136,8 @@ void push_discard_resting(struct registry *registry)
 
 /* --- Begin and go on -------------------------------------------------------------------------------------------------- */
 
-static RESULT push_new(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
-                       struct err *e)
+RESULT push_new(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push,
+                struct err *e)
 {
         _cleanup_(push_freep) struct push *push = calloc(1, sizeof *push);
 
@@ -178,7 +152,7 @@ static RESULT push_new(struct registry *registry, struct slice repository, const
         return OK;
 }
 
-static struct slice save_state(const struct push *push, char state[static SAVED_MAX])
+struct slice push_state(const struct push *push, char state[static SAVED_MAX])
 {
         char *rest = state + SAVED_HEAD;
 
@@ -212,7 +186,7 @@ RESULT push_begin(struct registry *registry, struct slice repository, enum sha_a
         TRY(space_check(&registry->space, registry->blobs, 0, e));
         TRY(push_new(registry, repository, &id, &push, e));
         sha_init(&push->sha, algorithm);
-        TRY(meta_upload_begin(registry->meta, repository, &id, save_state(push, state), e));
+        TRY(meta_upload_begin(registry->meta, repository, &id, push_state(push, state), e));
         push->is_saved = true;
         *ret_push = TAKE_PTR(push);
         return OK;
@@ -230,7 +204,7 @@ static RESULT spill(struct push *push, struct err *e)
         return OK;
 }
 
-static RESULT keep_in_memory(struct push *push, struct slice bytes, struct err *e)
+RESULT push_keep_in_memory(struct push *push, struct slice bytes, struct err *e)
 {
         if (!push->small)
                 push->small = malloc(PUSH_SMALL_MAX);
@@ -244,7 +218,7 @@ static RESULT take_bytes(struct push *push, struct slice bytes, struct err *e)
 {
         push->is_saved = false;
         if (!push->file && push->received + bytes.n <= PUSH_SMALL_MAX) {
-                TRY(keep_in_memory(push, bytes, e));
+                TRY(push_keep_in_memory(push, bytes, e));
         } else {
                 TRY(spill(push, e));
                 TRY(blob_upload_write(push->file, push->received, bytes.p, bytes.n, e));
@@ -347,7 +321,7 @@ RESULT push_resume(struct registry *registry, struct slice repository, const str
         _cleanup_(arena_fini) struct arena arena = ARENA_INIT(16 * 1024);
         struct meta_upload row;
 
-        push = take_resting(registry, repository, id);
+        push = push_take_resting(registry, repository, id);
         if (!push) {
                 TRY(push_new(registry, repository, id, &push, e));
                 TRY(meta_upload_get(registry->meta, repository, id, &arena, &row, e));
@@ -362,7 +336,7 @@ RESULT push_resume(struct registry *registry, struct slice repository, const str
         return OK;
 }
 
-static RESULT check_limit(const struct push *push, uint64_t bytes, struct err *e)
+RESULT push_check_limit(const struct push *push, uint64_t bytes, struct err *e)
 {
         uint64_t max = push->registry->upload_bytes_max;
 
@@ -374,7 +348,7 @@ static RESULT check_limit(const struct push *push, uint64_t bytes, struct err *e
 
 RESULT push_check_room(const struct push *push, uint64_t bytes, struct err *e)
 {
-        TRY(check_limit(push, bytes, e));
+        TRY(push_check_limit(push, bytes, e));
         return space_check(&push->registry->space, push->registry->blobs, bytes, e);
 }
 
@@ -398,7 +372,7 @@ RESULT push_write(struct push *push, struct slice bytes, struct err *e)
 {
         if (bytes.n == 0)
                 return OK;
-        TRY(check_limit(push, bytes.n, e));
+        TRY(push_check_limit(push, bytes.n, e));
         if (!space_take(&push->registry->space, push->registry->blobs, bytes.n, e).ok || !take_bytes(push, bytes, e).ok)
                 return give_up(push, e);
         return OK;
@@ -409,7 +383,7 @@ RESULT push_save(struct push *push, struct err *e)
         char state[SAVED_MAX];
 
         push->is_saved = false;
-        TRY(meta_upload_save(push->registry->meta, &push->id, push->received, save_state(push, state), e));
+        TRY(meta_upload_save(push->registry->meta, &push->id, push->received, push_state(push, state), e));
         push->is_saved = true;
         return OK;
 }
@@ -417,7 +391,7 @@ RESULT push_save(struct push *push, struct err *e)
 RESULT push_cancel(struct push *push, struct err *e)
 {
         push->is_saved = false;
-        TRY(meta_upload_remove(push->registry->meta, repository_of(push), &push->id, e));
+        TRY(meta_upload_remove(push->registry->meta, push_repository(push), &push->id, e));
         return blob_upload_remove(push->registry->blobs, &push->id, e);
 }
 
@@ -465,7 +439,7 @@ static RESULT commit_small(struct push *push, const struct digest *digest, struc
                         return FAIL(e, ERR_CORRUPT, 0, "the file of upload %s became shorter", push->id.s);
                 content = (struct slice){ from_file, n };
         }
-        TRY(meta_upload_commit(push->registry->meta, repository_of(push), &push->id, digest, push->received, content, &surplus, e));
+        TRY(meta_upload_commit(push->registry->meta, push_repository(push), &push->id, digest, push->received, content, &surplus, e));
         if (push->file) {
                 struct err ignored;
 
@@ -482,7 +456,7 @@ static RESULT commit_file(struct push *push, const struct digest *digest, struct
         struct err ignored;
 
         TRY(blob_upload_sync(push->file, e));
-        TRY(meta_upload_commit(push->registry->meta, repository_of(push), &push->id, digest, push->received, SLICE_NONE, &surplus,
+        TRY(meta_upload_commit(push->registry->meta, push_repository(push), &push->id, digest, push->received, SLICE_NONE, &surplus,
                                e));
         /* From here on the blob is stored. Whoever opens it looks under both names, and the next start removes a surplus. */
         if (surplus)

@@ -10,7 +10,7 @@
  *                        behind it in the file is hashed again when the session goes on
  *
  * A session is used by one request at a time: another one gets ERR_BUSY. Small blobs stay in memory and go to the database
- * (PUSH_SMALL_MAX); larger ones become a file. Worker threads only. */
+ * (PUSH_SMALL_MAX); larger ones become a file. Worker threads only, but for what stands at the end. */
 #pragma once
 
 #include "registry/registry.h"
@@ -42,3 +42,22 @@ RESULT push_cancel(struct push *push, struct err *e);
 /* Ends a session that had no progress since before_us and that no request works on, with its file. For the collector. */
 RESULT push_expire(struct registry *registry, struct slice repository, const struct upload_id *id, int64_t before_us,
                    bool *ret_expired, struct err *e);
+
+/* --- Small blobs, from a loop ----------------------------------------------------------------------------------------- */
+
+/* None of these blocks. false: nothing has happened, and the functions above can do it, on a worker.
+ *
+ *      push_try_begin(), or push_try_resume(), push_will_be() and push_try_write()
+ *      push_save_soon() or push_commit_soon()
+ *      push_free(), when done() was called */
+bool push_try_begin(struct registry *registry, struct slice repository, enum sha_algorithm algorithm, struct push **ret_push);
+bool push_try_resume(struct registry *registry, struct slice repository, const struct upload_id *id, struct push **ret_push);
+/* Has what came, and these bytes behind it, this digest? */
+bool push_will_be(const struct push *push, struct slice bytes, const struct digest *want);
+bool push_try_write(struct push *push, struct slice bytes);
+
+/* done() is called once, at the end, on any thread, perhaps before these return. */
+typedef void push_done_fn(void *arg, struct result result, const struct err *e);
+void push_save_soon(struct push *push, push_done_fn *done, void *arg);
+/* `want` is what push_will_be() said yes to, and lives until the end. */
+void push_commit_soon(struct push *push, const struct digest *want, push_done_fn *done, void *arg);

@@ -396,6 +396,156 @@ static void limit_refuses_a_larger_blob(void **state)
         push_free(push);
 }
 
+/* --- Small pushes that nobody waits for ------------------------------------------------------------------------------- */
+
+struct ended {
+        atomic_bool over;
+        bool ok;
+        enum err_code code;
+};
+
+static void note_end(void *arg, struct result result, const struct err *err)
+{
+        struct ended *ended = arg;
+
+        ended->ok = result.ok;
+        ended->code = result.ok ? ERR_NONE : err->code;
+        atomic_store(&ended->over, true);
+}
+
+static enum err_code wait_for(struct ended *ended)
+{
+        while (!atomic_load(&ended->over))
+                usleep(100);
+        assert_int_equal(ended->ok, ended->code == ERR_NONE);
+        return ended->code;
+}
+
+static enum err_code save_soon(struct push *push)
+{
+        struct ended ended = { 0 };
+
+        push_save_soon(push, note_end, &ended);
+        return wait_for(&ended);
+}
+
+static enum err_code commit_soon(struct push *push, const struct digest *want)
+{
+        struct ended ended = { 0 };
+
+        push_commit_soon(push, want, note_end, &ended);
+        return wait_for(&ended);
+}
+
+static struct upload_id begin_soon(struct world *w)
+{
+        struct upload_id id;
+        struct push *push;
+
+        assert_true(push_try_begin(w->registry, S("a"), SHA_256, &push));
+        id = *push_id(push);
+        assert_int_equal(save_soon(push), ERR_NONE);
+        push_free(push);
+        return id;
+}
+
+/* Each step's bytes are there after kill -9, and the digest of all is compared before anything is done. */
+static void small_pushes_need_no_worker(void **state)
+{
+        struct world *w = *state;
+        struct upload_id id = begin_soon(w);
+        struct digest whole, half;
+        struct push *push;
+
+        digest_of_bytes(SHA_256, bytes_of(w, SMALL), &whole);
+        digest_of_bytes(SHA_256, bytes_of(w, SMALL / 2), &half);
+        assert_true(push_try_resume(w->registry, S("a"), &id, &push));
+        assert_true(push_try_write(push, bytes_of(w, SMALL / 2)));
+        assert_int_equal(save_soon(push), ERR_NONE);
+        push_free(push);
+
+        reopen(w);
+        assert_false(push_try_resume(w->registry, S("a"), &id, &push));         /* it has to be read from the database */
+        must(push_resume(w->registry, S("a"), &id, &push, &e));
+        assert_int_equal(push_received(push), SMALL / 2);
+        push_free(push);
+
+        assert_true(push_try_resume(w->registry, S("a"), &id, &push));
+        assert_true(push_will_be(push, SLICE_NONE, &half));
+        assert_false(push_will_be(push, SLICE_NONE, &whole));
+        assert_true(push_will_be(push, (struct slice){ w->bytes + SMALL / 2, SMALL / 2 }, &whole));
+        assert_true(push_try_write(push, (struct slice){ w->bytes + SMALL / 2, SMALL / 2 }));
+        assert_int_equal(commit_soon(push, &whole), ERR_NONE);
+        push_free(push);
+        assert_false(push_try_resume(w->registry, S("a"), &id, &push));
+        must_fail(push_resume(w->registry, S("a"), &id, &push, &e), ERR_BLOB_UPLOAD_UNKNOWN);
+        reopen(w);
+        expect_blob(w, S("a"), &whole, bytes_of(w, SMALL));
+}
+
+/* What a loop cannot do leaves everything as it was. */
+static void what_is_not_small_needs_a_worker(void **state)
+{
+        struct world *w = *state;
+        struct upload_id id = begin_soon(w);
+        struct push *push, *other;
+        struct digest other_kind;
+
+        assert_false(push_try_resume(w->registry, S("b"), &id, &push));
+        assert_true(push_try_resume(w->registry, S("a"), &id, &push));
+        assert_false(push_try_resume(w->registry, S("a"), &id, &other));        /* one request at a time */
+        assert_false(push_try_write(push, bytes_of(w, PUSH_SMALL_MAX + 1)));
+        digest_of_bytes(SHA_512, S(""), &other_kind);
+        assert_false(push_will_be(push, SLICE_NONE, &other_kind));
+        assert_true(push_try_write(push, bytes_of(w, PUSH_SMALL_MAX)));
+        assert_false(push_try_write(push, bytes_of(w, 1)));
+        assert_int_equal(push_received(push), PUSH_SMALL_MAX);
+        assert_int_equal(save_soon(push), ERR_NONE);
+        push_free(push);
+
+        registry_set_upload_bytes_max(w->registry, SMALL);
+        assert_true(push_try_resume(w->registry, S("a"), &id, &push));
+        assert_false(push_try_write(push, bytes_of(w, 1)));
+        push_free(push);
+        registry_set_upload_bytes_max(w->registry, 0);
+
+        w->registry->space.reserve_bytes = INT64_MAX;           /* more than any disk has */
+        assert_false(push_try_begin(w->registry, S("a"), SHA_256, &push));
+        must_fail(push_begin(w->registry, S("a"), SHA_256, &push, &e), ERR_FULL);
+        assert_false(push_try_begin(w->registry, S("a"), SHA_256, &push));
+        w->registry->space.reserve_bytes = 0;
+
+        must(push_resume(w->registry, S("a"), &id, &push, &e)); /* a worker goes on with what the loop began */
+        must(push_write(push, (struct slice){ w->bytes + PUSH_SMALL_MAX, LARGE - PUSH_SMALL_MAX }, &e));
+        must(push_save(push, &e));
+        push_free(push);
+        assert_false(push_try_resume(w->registry, S("a"), &id, &push));         /* it has a file now */
+        finish(w, &id, LARGE);
+}
+
+/* Its row went in between: nobody is told that it was kept. */
+static void lost_sessions_are_told(void **state)
+{
+        struct world *w = *state;
+        struct upload_id id = begin_soon(w), other = begin_soon(w);
+        struct digest digest;
+        struct push *push;
+
+        digest_of_bytes(SHA_256, bytes_of(w, SMALL), &digest);
+        assert_true(push_try_resume(w->registry, S("a"), &id, &push));
+        must(meta_upload_remove(w->registry->meta, S("a"), &id, &e));
+        assert_true(push_try_write(push, bytes_of(w, SMALL)));
+        assert_int_equal(save_soon(push), ERR_BLOB_UPLOAD_UNKNOWN);
+        push_free(push);
+        assert_false(push_try_resume(w->registry, S("a"), &id, &push));
+
+        assert_true(push_try_resume(w->registry, S("a"), &other, &push));
+        must(meta_upload_remove(w->registry->meta, S("a"), &other, &e));
+        assert_true(push_try_write(push, bytes_of(w, SMALL)));
+        assert_int_equal(commit_soon(push, &digest), ERR_BLOB_UPLOAD_UNKNOWN);
+        push_free(push);
+}
+
 /* --- Crashes ---------------------------------------------------------------------------------------------------------- */
 
 /* Between commit and rename: the row says that the blob exists, the file still lies in uploads/. */
@@ -604,6 +754,9 @@ int main(void)
                 TEST(one_request_at_a_time),
                 TEST(session_belongs_to_its_repository),
                 TEST(limit_refuses_a_larger_blob),
+                TEST(small_pushes_need_no_worker),
+                TEST(what_is_not_small_needs_a_worker),
+                TEST(lost_sessions_are_told),
                 TEST(commit_without_rename_is_finished),
                 TEST(unknown_files_in_uploads_are_removed),
                 TEST(manifests_by_tag_and_digest),

@@ -6,12 +6,19 @@
 /* While pushes are refused it is looked at more often: they shall work again as soon as they can. */
 enum { LOOK_MS = 1000, LOOK_FULL_MS = 200 };
 
+static bool is_fresh(const struct space *space)
+{
+        int64_t age_ms = clock_mono_ms() - space->seen_ms;
+
+        return space->seen_ms && age_ms < (space->left_bytes < 0 ? LOOK_FULL_MS : LOOK_MS);
+}
+
 static RESULT look(struct space *space, struct blob_store *store, struct err *e)
 {
-        int64_t now_ms = clock_mono_ms(), age_ms = now_ms - space->seen_ms;
+        int64_t now_ms = clock_mono_ms();
         uint64_t free_bytes, total_bytes;
 
-        if (space->seen_ms && age_ms < (space->left_bytes < 0 ? LOOK_FULL_MS : LOOK_MS))
+        if (is_fresh(space))
                 return OK;
         TRY(blob_store_space(store, &free_bytes, &total_bytes, e));
         space->left_bytes = (int64_t)free_bytes - (int64_t)space->reserve_bytes;
@@ -40,4 +47,14 @@ RESULT space_take(struct space *space, struct blob_store *store, uint64_t bytes,
         if (space->reserve_bytes)
                 space->left_bytes -= (int64_t)bytes;
         return OK;
+}
+
+bool space_try_take(struct space *space, uint64_t bytes)
+{
+        if (!space->reserve_bytes)
+                return true;
+        if (!is_fresh(space) || bytes > INT64_MAX || space->left_bytes < (int64_t)bytes)
+                return false;
+        space->left_bytes -= (int64_t)bytes;
+        return true;
 }

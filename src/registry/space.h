@@ -19,3 +19,5 @@ struct space {
 RESULT space_check(struct space *space, struct blob_store *store, uint64_t bytes, struct err *e);
 /* The same, and they are going to be written. */
 RESULT space_take(struct space *space, struct blob_store *store, uint64_t bytes, struct err *e);
+/* space_take() without a look at the disk, which might block. false: it needs one. */
+bool space_try_take(struct space *space, uint64_t bytes);

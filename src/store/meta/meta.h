@@ -58,6 +58,15 @@ RESULT meta_upload_get(struct meta *m, struct slice repository, const struct upl
 RESULT meta_upload_save(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state, struct err *e);
 /* Not synced. ERR_BLOB_UPLOAD_UNKNOWN. */
 RESULT meta_upload_remove(struct meta *m, struct slice repository, const struct upload_id *id, struct err *e);
+/* Begin and save, and the commit of a small blob (below), for callers that must not wait: done() is called at the end, on any thread,
+ * perhaps before these return. What they are given must live until then. */
+typedef void meta_done_fn(void *arg, struct result result, const struct err *e);
+void meta_upload_begin_soon(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state,
+                            meta_done_fn *done, void *arg);
+void meta_upload_save_soon(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state,
+                           meta_done_fn *done, void *arg);
+void meta_upload_commit_soon(struct meta *m, struct slice repository, const struct upload_id *id, const struct digest *digest,
+                             struct slice content, meta_done_fn *done, void *arg);
 /* Is there a row of this session? (start-up recovery of uploads/) */
 RESULT meta_upload_exists(struct meta *m, const struct upload_id *id, bool *ret_exists, struct err *e);
 /* The digest of the blob whose object came from this upload. ERR_NOT_FOUND. (start-up recovery) */

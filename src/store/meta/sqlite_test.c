@@ -268,6 +268,57 @@ static void those_who_wait_share_a_commit_and_a_sync(void **state)
         assert_int_equal(number(w, "SELECT count(*) FROM repositories"), CROWD);
 }
 
+struct started {
+        struct change change;
+        struct job job;
+        struct err err;
+        atomic_int *over;
+};
+
+static void note_end(struct change *change)
+{
+        struct started *started = CONTAINER_OF(change, struct started, change);
+
+        atomic_fetch_add(started->over, 1);
+}
+
+/* Changes that nobody waits for, beside some that are waited for: each is told of its end once, and all is durable then. */
+static void nobody_has_to_wait(void **state)
+{
+        enum { STARTED = 1000 };
+        struct world *w = *state;
+        struct writer *writer = &w->meta->writer;
+        struct started *started = calloc(STARTED, sizeof *started);
+        struct writer_counters before = writer_counters(writer), after;
+        struct job waits = { .w = w, .run = refuse };
+        atomic_int over = 0;
+
+        assert_non_null(started);
+        for (size_t i = 0; i < STARTED; i++) {
+                started[i].job = (struct job){ .w = w, .name = arena_printf(&w->arena, "started-%zu", i) };
+                started[i].over = &over;
+                started[i].change = (struct change){
+                        .run = i % 10 == 3 ? refuse : add_repository,
+                        .arg = &started[i].job,
+                        .synced = i % 3 == 0,
+                        .e = &started[i].err,
+                        .done = note_end,
+                };
+                writer_start(writer, &started[i].change);
+                if (i % 100 == 0)
+                        must_fail(writer_run(writer, waits.run, &waits, i % 200 == 0, &e), ERR_DENIED);
+        }
+        while (over < STARTED)
+                usleep(1000);
+        for (size_t i = 0; i < STARTED; i++)
+                assert_int_equal(started[i].change.result.ok, i % 10 != 3);
+        after = writer_counters(writer);
+        assert_int_equal(after.changes - before.changes, STARTED + STARTED / 100);
+        assert_true(after.syncs > before.syncs && after.commits - before.commits < STARTED);
+        assert_int_equal(number(w, "SELECT count(*) FROM repositories"), STARTED * 9 / 10);
+        free(started);
+}
+
 static void unsynced_changes_cost_no_sync(void **state)
 {
         struct world *w = *state;
@@ -762,6 +813,7 @@ int main(void)
                 TEST(foreign_files_are_refused),
                 TEST(damage_is_found),
                 TEST(those_who_wait_share_a_commit_and_a_sync),
+                TEST(nobody_has_to_wait),
                 TEST(unsynced_changes_cost_no_sync),
                 TEST(one_failure_leaves_the_others_alone),
                 TEST(failed_commit_is_everybodys),

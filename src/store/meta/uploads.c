@@ -3,6 +3,8 @@
 
 #include "base/rules.h"
 
+#include <errno.h>
+
 static struct slice id_slice(const struct upload_id *id)
 {
         return (struct slice){ id->s, UPLOAD_ID_LENGTH };
@@ -19,6 +21,55 @@ struct session {
         uint64_t received;
         struct slice hash_state;
 };
+
+struct commit {
+        struct session session;
+        const struct digest *digest;
+        uint64_t size;
+        struct slice content;           /* .p NULL: the bytes are a file */
+        bool surplus;                   /* result: the file is not needed */
+};
+
+/* --- For those who do not wait ---------------------------------------------------------------------------------------- */
+
+struct soon {
+        struct change change;
+        struct session session;
+        struct commit commit;
+        struct err e;
+        meta_done_fn *done;
+        void *arg;
+};
+
+static void soon_over(struct change *change)
+{
+        struct soon *soon = CONTAINER_OF(change, struct soon, change);
+
+        soon->done(soon->arg, change->result, &soon->e);
+        free(soon);
+}
+
+/* NULL: no memory, and done() knows it. */
+static struct soon *soon_new(change_fn *run, bool synced, meta_done_fn *done, void *arg)
+{
+        struct soon *soon = calloc(1, sizeof *soon);
+        struct err e;
+
+        if (!soon) {
+                done(arg, FAIL(&e, ERR_NOMEM, ENOMEM, "change an upload"), &e);
+                return NULL;
+        }
+        soon->change = (struct change){ .run = run, .synced = synced, .e = &soon->e, .done = soon_over };
+        soon->done = done;
+        soon->arg = arg;
+        return soon;
+}
+
+static void soon_start(struct meta *m, struct soon *soon, void *arg)
+{
+        soon->change.arg = arg;
+        writer_start(&m->writer, &soon->change);
+}
 
 /* --- Changes ---------------------------------------------------------------------------------------------------------- */
 
@@ -39,6 +90,17 @@ RESULT meta_upload_begin(struct meta *m, struct slice repository, const struct u
         return writer_run(&m->writer, begin, &session, false, e);
 }
 
+void meta_upload_begin_soon(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state,
+                            meta_done_fn *done, void *arg)
+{
+        struct soon *soon = soon_new(begin, false, done, arg);
+
+        if (!soon)
+                return;
+        soon->session = (struct session){ .repository = repository, .id = id, .hash_state = hash_state };
+        soon_start(m, soon, &soon->session);
+}
+
 static RESULT save(struct tx *tx, void *arg, struct err *e)
 {
         struct session *session = arg;
@@ -53,6 +115,17 @@ RESULT meta_upload_save(struct meta *m, const struct upload_id *id, uint64_t rec
         struct session session = { .id = id, .received = received, .hash_state = hash_state };
 
         return writer_run(&m->writer, save, &session, false, e);
+}
+
+void meta_upload_save_soon(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state,
+                           meta_done_fn *done, void *arg)
+{
+        struct soon *soon = soon_new(save, false, done, arg);
+
+        if (!soon)
+                return;
+        soon->session = (struct session){ .id = id, .received = received, .hash_state = hash_state };
+        soon_start(m, soon, &soon->session);
 }
 
 static RESULT session_repository(struct db *db, struct slice repository, const struct upload_id *id, int64_t *ret_id, struct err *e)
@@ -130,14 +203,6 @@ RESULT meta_blob_of_upload(struct meta *m, const struct upload_id *id, struct di
 
 /* --- From session to blob --------------------------------------------------------------------------------------------- */
 
-struct commit {
-        struct session session;
-        const struct digest *digest;
-        uint64_t size;
-        struct slice content;           /* .p NULL: the bytes are a file */
-        bool surplus;                   /* result: the file is not needed */
-};
-
 /* Bytes that were found damaged are replaced by those that came now; the old object goes as garbage does. */
 static RESULT replace_damaged(struct tx *tx, struct commit *commit, int64_t blob, struct rows *found, struct err *e)
 {
@@ -205,4 +270,20 @@ RESULT meta_upload_commit(struct meta *m, struct slice repository, const struct 
         TRY(writer_run(&m->writer, end_in_blob, &commit, true, e));
         *ret_surplus = commit.surplus;
         return OK;
+}
+
+void meta_upload_commit_soon(struct meta *m, struct slice repository, const struct upload_id *id, const struct digest *digest,
+                             struct slice content, meta_done_fn *done, void *arg)
+{
+        struct soon *soon = soon_new(end_in_blob, true, done, arg);
+
+        if (!soon)
+                return;
+        soon->commit = (struct commit){
+                .session = { .repository = repository, .id = id },
+                .digest = digest,
+                .size = content.n,
+                .content = content,
+        };
+        soon_start(m, soon, &soon->commit);
 }

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 enum change_state { CHANGE_WAITS, CHANGE_LEADS, CHANGE_DONE };
-enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024 };
+enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024, LEADERS = 2 };
 
 /* --- Sleeping and waking ---------------------------------------------------------------------------------------------- */
 
@@ -27,8 +27,25 @@ static enum change_state wait_for_turn(struct change *change)
 
 static void wake(struct change *change, enum change_state state)
 {
+        CHECK(!change->done);
         atomic_store(&change->state, (int)state);
         futex_wake(&change->state);
+}
+
+static void end(struct change *change)
+{
+        if (change->done)
+                change->done(change);
+        else
+                wake(change, CHANGE_DONE);
+}
+
+static void give_turn(struct writer *w, struct change *next)
+{
+        if (next->done)
+                pool_submit(w->leaders, &w->lead_task);
+        else
+                wake(next, CHANGE_LEADS);
 }
 
 /* --- What became stale ------------------------------------------------------------------------------------------------ */
@@ -272,7 +289,7 @@ static void hand_on_turn(struct writer *w, bool to_sync)
         next = next_leader(w);
         pthread_mutex_unlock(&w->lock);
         if (next)
-                wake(next, CHANGE_LEADS);
+                give_turn(w, next);
 }
 
 static void end_sync(struct writer *w)
@@ -285,18 +302,18 @@ static void end_sync(struct writer *w)
                 next = next_leader(w);
         pthread_mutex_unlock(&w->lock);
         if (next)
-                wake(next, CHANGE_LEADS);
+                give_turn(w, next);
 }
 
 /* Those of one kind leave; the leader is not woken, it is awake. Returns the others. */
-static struct change *wake_some(struct change *batch, const struct change *leader, bool synced)
+static struct change *end_some(struct change *batch, const struct change *leader, bool synced)
 {
         struct change *rest = NULL, **last = &rest;
 
         for (struct change *change = batch, *next; change; change = next) {
                 next = change->next;
                 if (change->synced == synced && change != leader) {
-                        wake(change, CHANGE_DONE);
+                        end(change);
                 } else {
                         *last = change;
                         last = &change->next;
@@ -338,6 +355,7 @@ static void commit_batch(struct writer *w, struct change *batch)
         w->log_grew(w->log_grew_arg, w->log_pages);
 }
 
+/* leader: the change whose caller has the turn; NULL: a thread of ours has it. */
 static void lead(struct writer *w, struct change *leader)
 {
         struct change *batch = take_batch(w);
@@ -347,13 +365,25 @@ static void lead(struct writer *w, struct change *leader)
         commit_batch(w, batch);
         to_sync = wants_sync(batch);
         hand_on_turn(w, to_sync);
-        batch = wake_some(batch, leader, false);
+        batch = end_some(batch, leader, false);
         if (to_sync) {
                 if (!sync_log(w, &e).ok)
                         fail_synced(batch, &e);
                 end_sync(w);
         }
-        wake_some(batch, leader, true);
+        end_some(batch, leader, true);
+}
+
+static void lead_for_others(struct pool_task *task)
+{
+        lead(CONTAINER_OF(task, struct writer, lead_task), NULL);
+}
+
+void writer_start(struct writer *w, struct change *change)
+{
+        change->result = OK;
+        if (enqueue(w, change))
+                give_turn(w, change);
 }
 
 RESULT writer_run(struct writer *w, change_fn *run, void *arg, bool synced, struct err *e)
@@ -421,6 +451,8 @@ RESULT writer_open(struct writer *w, const char *path, struct err *e)
         pthread_mutex_init(&w->lock, NULL);
         w->now.last = &w->now.first;
         w->durable.last = &w->durable.first;
+        w->lead_task.run = lead_for_others;
+        TRY(pool_new(LEADERS, &w->leaders, e));
         TRY(db_open(path, DB_WRITER, &w->db, e));
         sqlite3_wal_hook(w->db.handle, note_log_pages, w);
         TRY(schema_migrate(&w->db, e));
@@ -429,6 +461,7 @@ RESULT writer_open(struct writer *w, const char *path, struct err *e)
 
 void writer_close(struct writer *w)
 {
+        pool_free(w->leaders);
         CHECK(!w->busy && !w->syncing);
         if (w->log_fd >= 0)
                 close(w->log_fd);

@@ -13,11 +13,15 @@
  *
  * Unsynced changes return after the commit: their bytes are with the kernel, which outlives the daemon.
  *
+ * Nobody has to wait: a change that was submitted with writer_start() is told of its end, on the thread that had the turn. Where no
+ * caller waits who could take the turn, a thread of the writer's own does.
+ *
  * A change that fails leaves the others alone. As a rule it fails before it has changed a row, and then nothing must be undone;
  * otherwise the transaction is rolled back and each change of it runs again by itself. So a change may run twice: it only reads
  * its arguments and writes its results. */
 #pragma once
 
+#include "base/pool.h"
 #include "store/meta/db.h"
 #include "store/meta/meta.h"
 
@@ -36,7 +40,8 @@ struct change {
         change_fn *run;                         /* NULL: alone, see writer_alone() */
         void *arg;
         bool synced;
-        struct err *e;                          /* borrowed from the caller, which waits */
+        struct err *e;                          /* borrowed from the caller, which lives until the change has ended */
+        void (*done)(struct change *change);    /* NULL: the caller waits. Called at the end, and the change may be gone then */
         struct result result;
         struct change *next;
         atomic_int state;                       /* enum change_state, and what its caller sleeps on */
@@ -67,6 +72,8 @@ struct writer {
         struct queue durable;                   /* synced */
         bool busy;                              /* somebody has the turn */
         bool syncing;                           /* somebody syncs what was committed */
+        struct pool *leaders;                   /* owned; take the turn where nobody waits for it: one works, one may sync */
+        struct pool_task lead_task;             /* to take the turn; of one at a time */
 
         /* of whoever has the turn */
         struct stale stale;
@@ -85,6 +92,9 @@ RESULT writer_open(struct writer *w, const char *path, struct err *e);
 void writer_close(struct writer *w);
 /* OK: committed, and on stable storage where `synced`. */
 RESULT writer_run(struct writer *w, change_fn *run, void *arg, bool synced, struct err *e);
+/* The same without waiting, on any thread. The caller has set run, arg, synced, e and done; done may be called before this
+ * returns. */
+void writer_start(struct writer *w, struct change *change);
 /* Runs while no transaction is open and none begins. */
 RESULT writer_alone(struct writer *w, RESULT_FN(run, (struct writer *w, void *arg, struct err *e)), void *arg, struct err *e);
 struct writer_counters writer_counters(struct writer *w);
