@@ -107,6 +107,8 @@ void api_fail(struct http_request *rq, struct http_response *rs, int status, con
         /* Without memory for the text the status alone has to do. */
         if (!api_answer_buf(rs, status, S("application/json"), &body, &ignored).ok)
                 http_response_empty(rs, status);
+        if (status == 503)
+                http_response_header(rs, S("Retry-After"), S("5"));
 }
 
 /* Web pages of the origin that the configuration names may read the answer (Fetch standard, "CORS protocol"). */

@@ -49,6 +49,8 @@ int error_status(enum err_code code)
  * use for a failure of theirs, RANGE_INVALID for a range outside of a blob. */
 struct slice error_name(enum err_code code, int status)
 {
+        if (status == 429 || status == 503)
+                return S("TOOMANYREQUESTS");
         if (code < ERR_CODE_COUNT && table[code].name)
                 return slice_from(table[code].name);
         if (status == 404)
@@ -57,8 +59,6 @@ struct slice error_name(enum err_code code, int status)
                 return S("SIZE_INVALID");
         if (status == 416)
                 return S("RANGE_INVALID");
-        if (status == 429 || status == 503)
-                return S("TOOMANYREQUESTS");
         if (status >= 500 && status != 501 && status != 505)
                 return S("UNKNOWN");
         return S("UNSUPPORTED");

@@ -118,6 +118,7 @@ static void every_error_has_a_row(void **state)
                 assert_in_range(error_status((enum err_code)code), 400, 599);
                 assert_true(error_name((enum err_code)code, error_status((enum err_code)code)).n > 0);
         }
+        assert_true(slice_eq(error_name(ERR_BUSY, 503), S("TOOMANYREQUESTS")));
         error_body(&b, S("DENIED"), S("no \"x\""));
         assert_string_equal(buf_cstr(&b), "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no \\\"x\\\"\"}]}\n");
 }
