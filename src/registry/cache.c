@@ -10,10 +10,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SHARDS = 16, BUCKETS = 512, ENTRY_OVERHEAD = 64 };
+enum { SHARDS = 16, BUCKETS = 512, ENTRY_OVERHEAD = 64, ALIVE_FACTOR = 2 };
 
 struct entry {
         struct registry_object object;          /* first: whoever holds the object holds the entry */
+        struct cache *cache;                    /* borrowed */
         _Atomic unsigned references;
         struct entry *chain;
         struct entry *newer, *older;
@@ -35,6 +36,7 @@ struct shard {
 struct cache {
         uint64_t seed;                          /* nobody can know which names collide */
         size_t shard_bytes_max;
+        _Atomic size_t alive_bytes;             /* of all entries, and of those that were driven out while somebody holds them */
         struct shard shards[SHARDS];
 };
 
@@ -58,8 +60,10 @@ void registry_object_unref(struct registry_object *object)
 {
         struct entry *entry = (struct entry *)object;
 
-        if (entry && atomic_fetch_sub(&entry->references, 1) == 1)
-                free(entry);
+        if (!entry || atomic_fetch_sub(&entry->references, 1) > 1)
+                return;
+        atomic_fetch_sub(&entry->cache->alive_bytes, entry->cost);
+        free(entry);
 }
 
 static uint64_t mix(uint64_t hash, struct slice text)
@@ -176,7 +180,8 @@ static struct slice append(char **at, struct slice text)
         return copy;
 }
 
-static struct entry *make_entry(struct slice repository, struct slice name, const struct cache_content *content, uint64_t hash)
+static struct entry *make_entry(struct cache *cache, struct slice repository, struct slice name, const struct cache_content *content,
+                                uint64_t hash)
 {
         struct slice digest = slice_from(digest_format(&content->digest).s), etag;
         size_t n = repository.n + name.n + digest.n + 2 + content->media_type.n + content->bytes.n;
@@ -185,11 +190,12 @@ static struct entry *make_entry(struct slice repository, struct slice name, cons
 
         if (!entry)
                 return NULL;
-        *entry = (struct entry){ .references = 1, .hash = hash, .cost = sizeof *entry + n + ENTRY_OVERHEAD,
+        *entry = (struct entry){ .cache = cache, .references = 1, .hash = hash, .cost = sizeof *entry + n + ENTRY_OVERHEAD,
                                  .until_us = content->until_us, .repository_n = repository.n, .name_n = name.n };
         entry->object.kind = content->kind;
         entry->object.size = content->size;
         at = entry->text;
+        atomic_fetch_add(&cache->alive_bytes, entry->cost);
         append(&at, repository);
         append(&at, name);
         etag = append(&at, S("\""));
@@ -224,7 +230,9 @@ void cache_put(struct cache *cache, struct slice repository, struct slice name, 
 
         if (content->bytes.n > cache->shard_bytes_max / 4)
                 return;                 /* it would drive out too many others */
-        entry = make_entry(repository, name, content, hash);
+        if (cache->alive_bytes > cache->shard_bytes_max * SHARDS * ALIVE_FACTOR)
+                return;                 /* slow readers hold what was driven out */
+        entry = make_entry(cache, repository, name, content, hash);
         if (!entry)
                 return;
         pthread_mutex_lock(&shard->lock);
@@ -236,7 +244,8 @@ void cache_put(struct cache *cache, struct slice repository, struct slice name, 
                 entry = NULL;
         }
         pthread_mutex_unlock(&shard->lock);
-        free(entry);
+        if (entry)
+                registry_object_unref(&entry->object);
 }
 
 /* --- Forgetting --------------------------------------------------------------------------------------------------------- */

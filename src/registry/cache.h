@@ -10,7 +10,8 @@
  * So whoever was told of a change never sees what was before it. `name` is a tag or a digest's text.
  *
  * Any thread, the loops too: locks are held for a lookup, and nothing here blocks. An object that was got stays whole until it is
- * unreferenced, whatever happens to the cache. */
+ * unreferenced, whatever is forgotten; before cache_free() all must be. What is held outside counts, too: all objects together have
+ * at most twice the cache's bytes (and one object more for each thread that puts). */
 #pragma once
 
 #include "registry/registry.h"

@@ -126,6 +126,29 @@ static void memory_is_bounded(void **state)
         assert_true(has(cache, S("a"), slice_from(name)));
 }
 
+/* Clients that read slowly hold objects that others have driven out: then nothing new is kept until they let go. */
+static void what_is_held_outside_is_bounded(void **state)
+{
+        enum { PUTS = 1000 };
+        struct cache *cache = *state;
+        static struct registry_object *held[PUTS];
+        static char bytes[10000];
+        char name[32];
+        size_t found = 0;
+
+        for (int i = 0; i < PUTS; i++) {
+                snprintf(name, sizeof name, "tag-%d", i);
+                put(cache, S("a"), slice_from(name), (struct slice){ bytes, sizeof bytes });
+                held[i] = cache_get(cache, REGISTRY_MANIFEST, S("a"), slice_from(name));
+                found += held[i] != NULL;
+        }
+        assert_in_range(found, 50, 2 * 1024 * 1024 / 10000 + 1);
+        for (int i = 0; i < PUTS; i++)
+                registry_object_unref(held[i]);
+        put(cache, S("a"), S("v1"), S("x"));
+        assert_true(has(cache, S("a"), S("v1")));
+}
+
 static void too_large_ones_drive_nobody_out(void **state)
 {
         struct cache *cache = *state;
@@ -207,6 +230,7 @@ int main(void)
                 TEST(what_was_read_before_a_change_stays_out),
                 TEST(promises_end),
                 TEST(memory_is_bounded),
+                TEST(what_is_held_outside_is_bounded),
                 TEST(too_large_ones_drive_nobody_out),
                 TEST(no_reader_sees_what_was_before_a_change),
         };
