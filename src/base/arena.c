@@ -40,6 +40,24 @@ void arena_reset(struct arena *a)
         }
 }
 
+struct arena_mark arena_mark(const struct arena *a)
+{
+        return (struct arena_mark){ a->blocks, a->blocks ? a->blocks->n : 0, a->used };
+}
+
+void arena_rewind(struct arena *a, const struct arena_mark *mark)
+{
+        while (a->blocks != mark->block) {
+                struct arena_block *next = a->blocks->next;
+
+                free(a->blocks);
+                a->blocks = next;
+        }
+        if (a->blocks)
+                a->blocks->n = mark->block_n;
+        a->used = mark->used;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
         struct arena_block *block = a->blocks;

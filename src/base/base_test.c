@@ -93,6 +93,25 @@ static void test_json_string_is_always_valid(void **state)
         buf_fini(&b);
 }
 
+static void test_arena_goes_back(void **state)
+{
+        struct arena a = ARENA_INIT(10000);
+        struct arena_mark empty = arena_mark(&a), mark;
+        struct slice kept = arena_copy(&a, S("kept"));
+
+        (void)state;
+        mark = arena_mark(&a);
+        for (int i = 0; i < 100; i++) {         /* more than the bound, all together */
+                assert_non_null(arena_alloc(&a, 100));
+                assert_non_null(arena_alloc(&a, 5000));
+                arena_rewind(&a, &mark);
+        }
+        assert_true(slice_eq(kept, S("kept")));
+        arena_rewind(&a, &empty);
+        assert_null(a.blocks);
+        assert_int_equal(a.used, 0);
+}
+
 static void test_arena_is_bounded(void **state)
 {
         struct arena a = ARENA_INIT(10000);
@@ -344,6 +363,7 @@ int main(void)
                 cmocka_unit_test(test_buf_limit_is_sticky),
                 cmocka_unit_test(test_json_string_is_always_valid),
                 cmocka_unit_test(test_arena_is_bounded),
+                cmocka_unit_test(test_arena_goes_back),
                 cmocka_unit_test(test_errors_carry_cause_and_context),
                 cmocka_unit_test(test_sha_state_survives_saving_at_every_byte),
                 cmocka_unit_test(test_sha_known_value),

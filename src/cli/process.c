@@ -16,7 +16,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MALLOC_ARENAS = 2, STATUS_KILLED = 130, MAPS_MAX = 1024 * 1024 };
+enum {
+        MALLOC_ARENAS = 2,
+        OWN_MAPPING_BYTES = 2 * 1024 * 1024,    /* above the buffers of uploads, which come and go all the time */
+        STATUS_KILLED = 130,
+        MAPS_MAX = 1024 * 1024,
+};
 
 /* A file of ours that became number 2 would get the log's lines. */
 static void open_standard_files(void)
@@ -47,6 +52,9 @@ void process_prepare(void)
         umask(077);
         set_soft_limit(RLIMIT_CORE, 0);
         mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+        /* What is larger goes back to the system when it is freed. By itself the C library would raise this with each larger piece. */
+        mallopt(M_MMAP_THRESHOLD, OWN_MAPPING_BYTES);
+        mallopt(M_TRIM_THRESHOLD, OWN_MAPPING_BYTES);
 }
 
 RESULT process_become_owner_of(const char *folder, bool *ret_changed, struct err *e)

@@ -5,6 +5,7 @@
  *      exchange.c      a request's life: routing, the handlers' steps on workers, the log line
  *      receive.c       a body on its way in
  *      transmit.c      an answer on its way out
+ *      held.c          what answers hold in memory, all together
  *      bulk.c          large files over TLS: encrypted by threads of their own
  *      scratches.c     memory for TLS, for threads that are lent a stream
  *
@@ -16,7 +17,9 @@
  *      a body streams in       two buffers of BODY_BUFFER_MIN. They grow to BODY_BUFFER_MAX where the client fills them, as long
  *                              as all large ones together stay under LARGE_BUFFERS_MAX
  *      a whole body comes in   what came of it, at most the route's limit; all together WHOLE_BODIES_MAX, then 503
- *      an answer goes out      its head and, with TLS, up to STREAM_CHUNK of encrypted bytes that the socket has not taken
+ *      an answer goes out      its head and, with TLS, up to STREAM_CHUNK of encrypted bytes that the socket has not taken. A body
+ *                              above SMALL_BODY_MAX and what was allocated on its way: all together ANSWERS_MAX, then 503. Files are
+ *                              not read into memory, and what lies in the application's cache is shared
  *
  * A thread that works for a loop holds with TLS what it encrypts into, of which a small answer touches a few KiB.
  *
@@ -43,6 +46,9 @@ enum {
         LARGE_BUFFERS_MAX = 32 * 1024 * 1024,
         LARGE_BUFFER_SHARE = 16,                /* a buffer is at most this part of what is left of them */
         WHOLE_BODIES_MAX = 128 * 1024 * 1024,
+        ANSWERS_MAX = 128 * 1024 * 1024,
+        ANSWER_SHARE = 2,                       /* an answer is at most this part of what is left of them */
+        ANSWERS_TRIM = 32 * 1024 * 1024,        /* so much that was freed is worth giving back */
         EXCHANGE_ARENA_MAX = 64 * 1024 * 1024,
         HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
         SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
@@ -130,6 +136,7 @@ struct exchange {
 
         /* the request */
         struct arena arena;
+        struct arena_mark before_handler;       /* the request's own stands before */
         struct http_request rq;
         struct head head;
         int64_t started_us;
@@ -158,6 +165,7 @@ struct exchange {
         struct err e;                           /* what failed, for the answer and the log */
 
         /* the answer out */
+        size_t held_bytes;                      /* counted in server->held_bytes */
         bool composed;                          /* the head, and what follows, stand below */
         struct message_selection selection;
         struct buf out;                         /* head, and what else is made here */
@@ -230,6 +238,7 @@ struct http_server {
         _Atomic uint64_t head_timeout_ms, idle_timeout_ms, body_rate_bytes, body_rate_window_ms, ranges_max;
         _Atomic uint64_t connections;           /* open, or on their way to a loop */
         _Atomic uint64_t large_buffer_bytes, whole_body_bytes;
+        _Atomic uint64_t held_bytes, held_bytes_freed;  /* of answers; freed: since memory was given back */
         _Atomic unsigned hellos, hellos_ended;  /* handshakes that run, and that ended since memory was given back */
         _Atomic bool stopping;
         struct listener listeners[SOCKET_LISTENERS_MAX];        /* watched by the first loop */
@@ -301,6 +310,13 @@ enum step transmit_begin(struct connection *c);
 /* The same on a worker that was lent the stream, for an answer that is small. true: all of it is out. */
 bool transmit_early(struct connection *c);
 enum step transmit_more(struct connection *c);
+
+/* --- held.c ----------------------------------------------------------------------------------------------------------- */
+
+/* On the worker whose handler answered: counts what the answer holds while it is sent, or puts 503 in its place. */
+void held_take(struct exchange *ex);
+/* The body is out, or stands in ex->out: what handlers allocated goes. Their fini has run. */
+void held_drop(struct exchange *ex);
 
 /* --- scratches.c ------------------------------------------------------------------------------------------------------ */
 

@@ -46,6 +46,7 @@ struct exchange *exchange_new(struct connection *c)
                         return NULL;
         }
         *ex = (struct exchange){ .connection = c, .arena = arena, .out = out, .rs.fd = -1, .buffer_want = BODY_BUFFER_MIN };
+        ex->before_handler = arena_mark(&ex->arena);
         ex->started_us = clock_mono_us();
         ex->rq.arena = &ex->arena;
         ex->rq.peer = slice_from(c->peer);
@@ -89,7 +90,7 @@ void exchange_end(struct exchange *ex)
         CHECK(!ex->working);
         log_request(ex);
         end_handlers(ex);
-        message_drop_body(&ex->rs);
+        held_drop(ex);
         receive_fini(ex);
         c->exchange = NULL;
         atomic_fetch_sub(&home->figures.requests_running, 1);
@@ -193,6 +194,7 @@ static void run_steps(struct pool_task *task)
                         run_finish(ex);
                 if (ex->rs.status != 0 || is_broken)
                         end_handlers(ex);
+                held_take(ex);
         }
         give_back(ex);
 }
@@ -322,6 +324,7 @@ static enum step start_handler(struct connection *c)
         struct exchange *ex = c->exchange;
         const struct http_route *route = ex->rq.route;
 
+        ex->before_handler = arena_mark(&ex->arena);
         if (route->try_now && route->try_now(&ex->rq, &ex->rs)) {
                 ex->begun = true;
                 return transmit_begin(c);

@@ -1,10 +1,11 @@
 """Every limit of the HTTP engine has its answer, and the rest of the registry does not notice (times are set low by flags)."""
+import json
 import socket
 import threading
 import time
 
 from support.case import DaemonTest
-from support.registry import OCI_MANIFEST, digest_of, with_query
+from support.registry import OCI_INDEX, OCI_MANIFEST, digest_of, with_query
 
 
 class HeadLimitTest(DaemonTest):
@@ -113,6 +114,42 @@ class BodyLimitTest(DaemonTest):
 
     def test_the_largest_upload(self):
         self.registry.push_blob(self.repository, b'x' * (1 << 20))
+
+
+class AnswerLimitTest(DaemonTest):
+    """Large answers lie in memory until they are read: 128 MiB of all together, then they are refused. Smaller ones are not."""
+    flags = ('--max-manifest', '16MiB')
+
+    def push(self, tag, size):
+        text = json.dumps({'schemaVersion': 2, 'mediaType': OCI_INDEX, 'manifests': [], 'annotations': {'a': 'x' * (size - 200)}})
+        self.registry.push_manifest(self.repository, tag, text.encode(), OCI_INDEX)
+
+    def answer_of(self, tag):
+        return self.orlop.request('GET', f'/v2/{self.repository}/manifests/{tag}')
+
+    def wait_for(self, status):
+        for _ in range(100):
+            answer = self.answer_of('large')
+            if answer.status == status:
+                return answer
+            time.sleep(0.1)
+        self.fail(f'no answer with {status}')
+
+    def test_clients_that_do_not_read(self):
+        self.push('large', 12 << 20)
+        self.push('small', 300 << 10)
+        slow = [self.connect() for _ in range(20)]
+        for connection in slow:
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.send(connection.head('GET', f'/v2/{self.repository}/manifests/large'))
+        refused = self.wait_for(503)
+        self.assertEqual(refused.error_code(), 'TOOMANYREQUESTS')
+        self.assertTrue(refused['Retry-After'])
+        self.assertIsNone(refused['Docker-Content-Digest'])
+        self.assertEqual(self.answer_of('small').status, 200)
+        for connection in slow:
+            connection.close()
+        self.wait_for(200)
 
 
 class TimeLimitTest(DaemonTest):

@@ -110,7 +110,7 @@ struct meta_manifest {
         struct digest digest;
         struct slice media_type;
         struct slice artifact_type;     /* as the referrers API must report it; empty: none */
-        struct slice annotations;       /* a JSON object, or empty */
+        struct slice annotations;       /* a JSON object, or empty; given back by meta_referrers_page() only */
         bool has_subject;
         struct digest subject;
         struct slice payload;           /* the exact bytes */

@@ -168,7 +168,7 @@ static void manifest_comes_back_as_it_was(void **state)
                 assert_true(digest_eq(&got.digest, &manifest.digest));
                 assert_true(slice_eq(got.media_type, manifest.media_type));
                 assert_true(slice_eq(got.artifact_type, manifest.artifact_type));
-                assert_true(slice_eq(got.annotations, manifest.annotations));
+                assert_int_equal(got.annotations.n, 0);         /* they are in the payload, and may be large */
                 assert_true(got.has_subject && digest_eq(&got.subject, &subject));
                 assert_int_equal(got.size, 3);
                 assert_true(got.created_us > 0);

@@ -4,6 +4,7 @@
 #pragma once
 
 #define MANIFEST_COLUMNS "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, m.annotations, m.subject"
+#define MANIFEST_COLUMNS_OF_ONE "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, NULL, m.subject"
 enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
 enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID };
 #define MANIFEST_OF_DIGEST \
@@ -82,10 +83,10 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
                              "ON CONFLICT (manifest_id, blob_id) DO NOTHING") \
         X(MANIFEST_ADD_CHILD, "INSERT INTO manifest_references (parent_id, child_id) VALUES ($1, $2) " \
                               "ON CONFLICT (parent_id, child_id) DO NOTHING") \
-        X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS ", NULL, " MANIFEST_OF_DIGEST) \
-        X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload, " MANIFEST_OF_DIGEST) \
-        X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS " " MANIFEST_OF_TAG) \
-        X(MANIFEST_BY_TAG_WHOLE, "SELECT " MANIFEST_COLUMNS ", m.payload " MANIFEST_OF_TAG) \
+        X(MANIFEST_BY_DIGEST, "SELECT " MANIFEST_COLUMNS_OF_ONE ", NULL, " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_DIGEST_WHOLE, "SELECT " MANIFEST_COLUMNS_OF_ONE ", m.payload, " MANIFEST_OF_DIGEST) \
+        X(MANIFEST_BY_TAG, "SELECT " MANIFEST_COLUMNS_OF_ONE " " MANIFEST_OF_TAG) \
+        X(MANIFEST_BY_TAG_WHOLE, "SELECT " MANIFEST_COLUMNS_OF_ONE ", m.payload " MANIFEST_OF_TAG) \
         X(MANIFEST_PAYLOADS, "SELECT digest, payload FROM manifests WHERE id > $1 ORDER BY id") \
         X(MANIFEST_SUBJECT, "SELECT subject FROM manifests WHERE id = $1") \
         X(MANIFEST_IS_CHILD, "SELECT 1 FROM manifest_references WHERE child_id = $1 LIMIT 1") \
