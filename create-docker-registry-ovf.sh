@@ -40,6 +40,7 @@ build=$root/appliance/build
 . "$build/virtualbox.sh"
 
 check_settings
+check_output
 check_tools
 begin
 step "registry image" make_registry_image

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Boots the appliance under QEMU for a person to try: ./dev appliance run. The machine's console is the terminal; what it writes goes to
-# an overlay that is thrown away at the end, unless KEEP names a file for it. Ctrl-A X switches it off.
+# an overlay that is thrown away at the end, unless KEEP names a file for the whole disk. Ctrl-A X switches it off.
 # shellcheck disable=SC2054 # QEMU's options have commas
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -11,7 +11,7 @@ HOST_PORT=${HOST_PORT:-5000}            # this computer's port for the registry,
 SSH_PORT=${SSH_PORT:-2222}              # this computer's port for ssh
 STATIC_PORT=${STATIC_PORT:-5001}        # this computer's port for the registry, over the second card
 FIRMWARE=${FIRMWARE:-bios}              # bios or efi
-KEEP=${KEEP:-}                          # file for what the machine writes; empty: forgotten at the end
+KEEP=${KEEP:-}                          # file for the machine's disk; empty: what it writes is forgotten at the end
 ACCELERATOR=${ACCELERATOR:-auto}        # auto, kvm or tcg (software emulation)
 
 fail() {
@@ -32,7 +32,13 @@ port=${port:-5000}
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/orlop-run.XXXXXXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 overlay=${KEEP:-$scratch/overlay.qcow2}
-[ -f "$overlay" ] || qemu-img create -q -f qcow2 -b "$disk" -F qcow2 "$overlay"
+if [ -z "$KEEP" ]; then
+        qemu-img create -q -f qcow2 -b "$disk" -F qcow2 "$overlay"
+elif [ ! -f "$KEEP" ]; then
+        # A copy: the next build replaces the disk, and an overlay's base must not change.
+        cp "$disk" "$KEEP.new"
+        mv "$KEEP.new" "$KEEP"
+fi
 
 machine=(-machine pc -smp "$CPUS" -m "$MEMORY_MB" -device ahci,id=sata)
 if [ "$FIRMWARE" = efi ]; then

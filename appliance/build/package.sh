@@ -1,6 +1,8 @@
 # shellcheck shell=bash disable=SC2154
 # From disks to what users import: vmdk, qcow2, OVF, manifest, OVA, Vagrant boxes, checksums. Equal disks give equal files.
 
+readonly beside=.orlop-new.             # what a finished file is called until all are there
+
 # qemu-img puts a random content id into a vmdk's descriptor; one made from our settings keeps the file the same.
 fixed_content_id() {
         local offset
@@ -96,17 +98,47 @@ boxes_metadata() {
         printf '\n  ] }]\n}\n'
 }
 
-# Only now the output changes: whole, or as it was.
+# A Vagrantfile in the folder that is not from here would be overwritten.
+check_output() {
+        [ ! -e "$OUTPUT/vagrant/Vagrantfile" ] || grep -qs "\"name\": \"$name\"" "$OUTPUT/vagrant/metadata.json" ||
+                fail "OUTPUT is '$OUTPUT': its folder vagrant/ is another project's"
+}
+
+# Only now the output changes: the files that are made here, and no others (vagrant keeps the keys of running machines there). All copies are
+# complete before the first takes its name; from there on it is done in a moment, and to the end.
 publish_output() {
         (cd "$work/out" && sha256sum "$name"* >SHA256SUMS)
         (cd "$work/boxes" && sha256sum ./*.box metadata.json Vagrantfile | sed 's, \./, ,' >SHA256SUMS)
-        rm -rf "$OUTPUT/output-virtualbox-iso.new" "$OUTPUT/vagrant.new"
-        cp -r "$work/out" "$OUTPUT/output-virtualbox-iso.new"
-        cp -r "$work/boxes" "$OUTPUT/vagrant.new"
-        chmod -R u=rwX,go=rX "$OUTPUT/output-virtualbox-iso.new" "$OUTPUT/vagrant.new"
-        rm -rf "$OUTPUT/output-virtualbox-iso" "$OUTPUT/vagrant"
-        mv "$OUTPUT/output-virtualbox-iso.new" "$OUTPUT/output-virtualbox-iso"
-        mv "$OUTPUT/vagrant.new" "$OUTPUT/vagrant"
+        lay_beside "$work/out" "$OUTPUT/output-virtualbox-iso"
+        lay_beside "$work/boxes" "$OUTPUT/vagrant"
+        trap '' INT TERM HUP
+        : >"$work/published"
+        keep_edited_vagrantfile
+        take_names "$OUTPUT/output-virtualbox-iso"
+        take_names "$OUTPUT/vagrant"
+}
+
+lay_beside() {
+        local file
+        mkdir -p "$2"
+        chmod u=rwx,go=rx "$2"
+        for file in "$1"/*; do
+                cp "$file" "$2/$beside${file##*/}"
+                chmod 644 "$2/$beside${file##*/}"
+        done
+}
+
+take_names() {
+        local file
+        for file in "$1/$beside"*; do mv -f "$file" "$1/${file##*/"$beside"}"; done
+}
+
+keep_edited_vagrantfile() {
+        (
+                cd "$OUTPUT/vagrant" || return
+                [ -f Vagrantfile ] || return 0
+                grep ' Vagrantfile$' SHA256SUMS 2>/dev/null | sha256sum --check --status 2>/dev/null || mv Vagrantfile Vagrantfile.edited
+        )
 }
 
 summary() {
@@ -120,7 +152,7 @@ VirtualBox:      VBoxManage import output-virtualbox-iso/$name.ova     (or File,
 VMware:          deploy output-virtualbox-iso/$name.ova
 QEMU:            ./dev appliance run
 libvirt, Proxmox: output-virtualbox-iso/$name.qcow2 as the disk; docs/appliance.md
-Vagrant:         cd vagrant && vagrant box add metadata.json && vagrant up && vagrant ssh
+Vagrant:         cd vagrant && vagrant box add --force --provider PROVIDER metadata.json && vagrant up && vagrant ssh
 
 The registry answers on https://${IP_ADDRESS%/*}:$REGISTRY_PORT; the machine's console shows its certificate's fingerprint
 $(if [ -n "$PASSWORD" ]; then echo "and takes the login $USERNAME with the password that you gave."; else echo "and the first password of $USERNAME, which is its own on each machine."; fi)

@@ -4,7 +4,7 @@
 work=''                         # scratch folder, removed however the build ends
 step_pid=''
 step_count=0
-readonly step_total=7
+step_total=7
 
 fail() {
         printf 'create-docker-registry-ovf: %s\n' "$*" >&2
@@ -13,6 +13,7 @@ fail() {
 
 begin() {
         started=$SECONDS
+        [ "$START_VIRTUALBOX_LOCALLY" = false ] || step_total=8
         OUTPUT=$(cd "$OUTPUT" && pwd)
         [ -z "$PACKAGE_CACHE" ] || PACKAGE_CACHE=$(cd "$PACKAGE_CACHE" && pwd)
         work=$(mktemp -d "${TMPDIR:-/var/tmp}/orlop-appliance.XXXXXXXXXX")
@@ -42,7 +43,14 @@ finish() {
         if [ -n "$step_pid" ]; then
                 end_step
         fi
-        if [ "$status" != 0 ]; then printf '\nNothing was written; the scratch files are removed.\n' >&2 || true; fi
+        if [ "$status" != 0 ]; then
+                if [ -e "$work/published" ]; then
+                        printf '\nThe files are written; what came after that failed.\n' >&2 || true
+                else
+                        printf '\nNothing was written; the scratch files are removed.\n' >&2 || true
+                        rm -f "$OUTPUT"/{output-virtualbox-iso,vagrant}/"${beside-.none}"*
+                fi
+        fi
         rm -rf "$work" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$work" || true
         exit "$status"
 }

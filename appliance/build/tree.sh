@@ -40,6 +40,8 @@ make_bundle() {
         cp "$root/tools/packages.txt" "$bundle/"
         cp "$work/orlop-docker.tar" "$bundle/"
         chmod -R u=rwX,go=rX "$bundle"
+        # The password's hash is for nobody else on this computer.
+        install -m 600 /dev/null "$bundle/settings.env"
         {
                 quoted HOST_NAME "$HOSTNAME"
                 quoted IP_ADDRESS "$IP_ADDRESS"
@@ -60,7 +62,7 @@ initrd_settings() {
         cat <<'HOOK'
 mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
 printf "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=19\n" >"$1/etc/initramfs-tools/conf.d/orlop"
-printf "%s\n" ahci ata_piix ata_generic sd_mod sr_mod mptspi mptsas vmw_pvscsi nvme virtio_pci virtio_blk virtio_scsi \
+printf "%s\n" ahci ata_piix ata_generic sd_mod sr_mod sym53c8xx mptspi mptsas vmw_pvscsi nvme virtio_pci virtio_blk virtio_scsi \
         hv_storvsc hv_vmbus xen_blkfront ext4 >"$1/usr/share/initramfs-tools/modules.d/orlop.conf"
 HOOK
 }

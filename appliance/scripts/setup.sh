@@ -28,7 +28,7 @@ user() {
         getent passwd "$USERNAME" >/dev/null || useradd -m -s /bin/bash "$USERNAME"
         usermod -a -G sudo "$USERNAME"
         if [ -n "$PASSWORD_HASH" ]; then
-                usermod -p "$PASSWORD_HASH" "$USERNAME"
+                printf '%s:%s\n' "$USERNAME" "$PASSWORD_HASH" | chpasswd -e
                 [ "$PASSWORD_CHANGE" = false ] || chage -d 0 "$USERNAME"
         else
                 usermod -p '!' "$USERNAME"
