@@ -11,8 +11,9 @@ static_card=eth1
 # shellcheck source=/dev/null
 . /etc/orlop/machine.conf               # USERNAME, REGISTRY_PORT, FIRST_PASSWORD: chosen when the machine was built
 
+# A terminal that has gone must not end what is under way.
 say() {
-        printf '%s\n' "$*"
+        printf '%s\n' "$*" 2>/dev/null || :
 }
 
 die() {
@@ -24,17 +25,21 @@ need_root() {
         [ "$(id -u)" = 0 ] || die "this needs root: sudo ${0##*/}"
 }
 
-# write FILE MODE: standard input becomes the file, whole or not at all. Two commands may write the same file at once.
+# write FILE MODE: standard input becomes the file, whole, named and on the disk, or it fails and the file is as it was. Two commands may
+# write the same file at once. It does not count on set -e, which not every caller has.
 write() {
-        mkdir -p "$(dirname "$1")"
-        (umask 077 && cat >"$1.new.$$")
-        chmod "$2" "$1.new.$$"
-        sync "$1.new.$$"
-        mv "$1.new.$$" "$1"
+        if mkdir -p "$(dirname "$1")" && (umask 077 && cat >"$1.new.$$") && chmod "$2" "$1.new.$$" && sync "$1.new.$$" &&
+                mv "$1.new.$$" "$1"; then
+                sync "$(dirname "$1")"
+                return
+        fi
+        rm -f "$1.new.$$"
+        return 1
 }
 
 # An IPv4 address: four numbers up to 255, none with a leading zero.
 is_ipv4() {
+        case $1 in *[!0-9.]*) return 1 ;; esac
         printf '%s\n' "$1" | awk -F. '
                 NF != 4 { exit 1 }
                 { for (i = 1; i <= 4; i++) if ($i !~ /^(0|[1-9][0-9]?[0-9]?)$/ || $i > 255) exit 1 }'
@@ -54,7 +59,10 @@ with_prefix() {
 }
 
 is_host_name() {
-        [ "${#1}" -le 63 ] && printf '%s\n' "$1" | grep -Eqx '[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?'
+        case $1 in
+        '' | -* | *- | *[!a-zA-Z0-9-]*) return 1 ;;
+        *) [ "${#1}" -le 63 ] ;;
+        esac
 }
 
 # One public key in OpenSSH's form, on one line.
