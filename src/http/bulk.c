@@ -5,8 +5,7 @@
 
 #include "base/pool.h"
 
-enum { BULK_BYTES_MIN = 256 * 1024 };           /* below that, the trip would cost more than it spares */
-
+/* Below that, the trip would cost more than it spares. */
 bool bulk_suits(const struct connection *c)
 {
         return c->stream.ssl && c->exchange->part_left >= BULK_BYTES_MIN;
@@ -20,7 +19,7 @@ static void send_turn(struct exchange *ex)
                                                    ex->part_left - ex->bulk_bytes, &ex->bulk_cold, &ex->e);
                 if (ex->bulk_status > 0)
                         ex->bulk_bytes += (size_t)ex->bulk_status;
-        } while (ex->bulk_status > 0 && ex->bulk_bytes < MIN(ex->part_left, (uint64_t)TURN_BYTES));
+        } while (ex->bulk_status > 0 && ex->bulk_bytes < MIN(ex->part_left, (uint64_t)BULK_TURN_BYTES));
 }
 
 /* On a thread of ours. */

@@ -220,7 +220,7 @@ static void socket_ready(struct loop_watch *watch, uint32_t events)
                 return;
         }
         stream_event(&c->stream, events);
-        connection_run(c);
+        connection_wake(c);
 }
 
 static void run_again(struct loop_message *message)
@@ -255,9 +255,25 @@ enum step connection_go_on_later(struct connection *c)
 {
         if (!c->again_posted) {
                 c->again_posted = true;
-                loop_post(c->home->loop, &c->again);
+                loop_put_off(c->home->loop, &c->again);
         }
         return STEP_WAIT;
+}
+
+/* Does the loop itself move much for it? Over TLS bulk.c sends. */
+static bool is_bulky(const struct connection *c)
+{
+        if (c->state == CONNECTION_SEND)
+                return !c->stream.ssl && c->exchange->part_left >= BULK_BYTES_MIN;
+        return c->state == CONNECTION_BODY && c->exchange->buffer_want > BODY_BUFFER_MIN;
+}
+
+void connection_wake(struct connection *c)
+{
+        if (is_bulky(c))
+                connection_go_on_later(c);
+        else
+                connection_run(c);
 }
 
 static void discard(struct http_loop *home, int fd)

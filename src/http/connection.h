@@ -53,7 +53,9 @@ enum {
         HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
         SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
         DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */
-        TURN_BYTES = 1024 * 1024,               /* then other connections of the loop have their turn, */
+        BULK_BYTES_MIN = 256 * 1024,            /* with so much left to send, a connection lets others go first */
+        BULK_TURN_BYTES = 1024 * 1024,          /* what a thread of bulk.c sends at once */
+        TURN_BYTES = 512 * 1024,                /* then other connections of the loop have their turn, */
         RECEIVE_TURN_BYTES = 256 * 1024,        /* which come more slowly, above all where they are decrypted, */
         TURN_STEPS = 64,                        /* and after so many changes of state */
         LINGER_MS = 5000,
@@ -260,7 +262,9 @@ void server_resume_accepting(struct http_server *server);
 void connection_open(struct http_loop *home, int fd, bool tls, const struct socket_address *peer);
 /* Goes on as far as it can. */
 void connection_run(struct connection *c);
-enum step connection_go_on_later(struct connection *c);         /* in the loop's next round */
+/* Something happened to it: goes on, but where it moves much at once, behind the others. */
+void connection_wake(struct connection *c);
+enum step connection_go_on_later(struct connection *c);         /* see loop_put_off() */
 void connection_close(struct connection *c);
 /* The stream is another thread's until the loop takes it back; events wait so long. */
 void connection_lend(struct connection *c);

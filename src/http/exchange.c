@@ -210,7 +210,7 @@ static void steps_done(struct loop_message *message)
         if (c->lent)
                 connection_take_back(c);
         receive_buffer_done(ex);
-        connection_run(c);
+        connection_wake(c);
 }
 
 /* The steps' end is the request's, and all of the request has come: the worker may answer. */

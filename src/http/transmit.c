@@ -194,8 +194,9 @@ bool transmit_early(struct connection *c)
 static ssize_t send_file(struct connection *c, bool *ret_cold)
 {
         struct exchange *ex = c->exchange;
+        uint64_t n = MIN(ex->part_left, (uint64_t)TURN_BYTES);
         ssize_t sent = ex->bulk_ended ? bulk_result(ex, ret_cold)
-                                      : stream_send_file(&c->stream, ex->rs.fd, ex->part_at, ex->part_left, ret_cold, &ex->e);
+                                      : stream_send_file(&c->stream, ex->rs.fd, ex->part_at, n, ret_cold, &ex->e);
 
         if (sent > 0)
                 count_body(c, (size_t)sent);

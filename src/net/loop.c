@@ -9,6 +9,10 @@
 
 enum { EVENTS_A_ROUND = 128 };
 
+struct queue {
+        struct loop_message *first, **last;
+};
+
 struct loop {
         int epoll_fd, wake_fd;          /* owned */
         struct timer_wheel timers;
@@ -17,11 +21,24 @@ struct loop {
         void *late_arg;
         struct loop_watch wake;
         unsigned expected;              /* messages that may come quietly */
+        struct queue put_off;
         pthread_mutex_t lock;           /* for what stands below */
-        struct loop_message *first, **last;
+        struct queue posted;
         bool awake;                     /* the loop looks at its messages before it sleeps */
         bool stopping;
 };
+
+static void queue_init(struct queue *queue)
+{
+        *queue = (struct queue){ .last = &queue->first };
+}
+
+static void queue_add(struct queue *queue, struct loop_message *message)
+{
+        message->next = NULL;
+        *queue->last = message;
+        queue->last = &message->next;
+}
 
 static void take_wake(struct loop_watch *watch, uint32_t events)
 {
@@ -39,7 +56,8 @@ RESULT loop_new(struct loop **ret_loop, struct err *e)
         if (!loop)
                 return FAIL(e, ERR_NOMEM, ENOMEM, "make an event loop");
         pthread_mutex_init(&loop->lock, NULL);
-        loop->last = &loop->first;
+        queue_init(&loop->put_off);
+        queue_init(&loop->posted);
         loop->awake = true;
         loop->wake.ready = take_wake;
         loop->now_ms = clock_mono_ms();
@@ -81,14 +99,6 @@ void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg)
         loop->late_arg = arg;
 }
 
-/* With the lock held. */
-static void enqueue(struct loop *loop, struct loop_message *message)
-{
-        message->next = NULL;
-        *loop->last = message;
-        loop->last = &message->next;
-}
-
 /* With the lock held. true: whoever calls wakes it. */
 static bool rouse(struct loop *loop)
 {
@@ -103,7 +113,7 @@ void loop_post(struct loop *loop, struct loop_message *message)
         bool wake;
 
         pthread_mutex_lock(&loop->lock);
-        enqueue(loop, message);
+        queue_add(&loop->posted, message);
         wake = rouse(loop);
         pthread_mutex_unlock(&loop->lock);
         if (wake)
@@ -129,11 +139,28 @@ void loop_post_quietly(struct loop *loop, struct loop_message *message)
         bool wake;
 
         pthread_mutex_lock(&loop->lock);
-        enqueue(loop, message);
+        queue_add(&loop->posted, message);
         wake = atomic_load(&message->hurry) && rouse(loop);
         pthread_mutex_unlock(&loop->lock);
         if (wake)
                 CHECK(eventfd_write(loop->wake_fd, 1) == 0);
+}
+
+void loop_put_off(struct loop *loop, struct loop_message *message)
+{
+        queue_add(&loop->put_off, message);
+}
+
+static void run_put_off(struct loop *loop)
+{
+        struct loop_message *message = loop->put_off.first;
+
+        if (!message)
+                return;
+        loop->put_off.first = message->next;
+        if (!message->next)
+                queue_init(&loop->put_off);
+        message->run(message);
 }
 
 void loop_stop(struct loop *loop)
@@ -154,11 +181,10 @@ static bool run_messages(struct loop *loop, bool *ret_stopping)
         struct loop_message *first;
 
         pthread_mutex_lock(&loop->lock);
-        first = loop->first;
-        loop->first = NULL;
-        loop->last = &loop->first;
-        loop->awake = first != NULL;
-        *ret_stopping = loop->stopping && !first;
+        first = loop->posted.first;
+        queue_init(&loop->posted);
+        loop->awake = first || loop->put_off.first;
+        *ret_stopping = loop->stopping && !loop->awake;
         pthread_mutex_unlock(&loop->lock);
         for (struct loop_message *message = first, *next; message; message = next) {
                 next = message->next;
@@ -166,7 +192,7 @@ static bool run_messages(struct loop *loop, bool *ret_stopping)
                 message->expected = false;
                 message->run(message);
         }
-        return first == NULL;
+        return !first && !loop->put_off.first;
 }
 
 static int wait_ms(struct loop *loop)
@@ -200,6 +226,7 @@ void loop_run(struct loop *loop)
                         watch->ready(watch, events[i].events);
                 }
                 timer_wheel_run(&loop->timers, loop->now_ms);
+                run_put_off(loop);
         }
 }
 

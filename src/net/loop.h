@@ -43,6 +43,9 @@ void loop_on_round(struct loop *loop, void (*late)(void *arg), void *arg);
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);              /* after the messages that were posted before */
 void loop_post(struct loop *loop, struct loop_message *message);
+/* For work that is large and may wait: in each round one of those that were put off runs, behind all that was ready. So whoever has
+ * little to do waits for one of them at most, however many there are. */
+void loop_put_off(struct loop *loop, struct loop_message *message);
 
 /* A message that only tidies up is not worth waking a sleeping loop for: it is run when the loop wakes for something else, after
  * LOOP_QUIET_MS at the latest, and at once where it is said that there is a hurry. The loop expects it first, then another thread

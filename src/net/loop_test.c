@@ -1,5 +1,7 @@
-/* Messages from other threads: one that wakes the loop, and one that waits until the loop is awake. */
+/* Messages from other threads: one that wakes the loop, and one that waits until the loop is awake. And what is put off. */
 #include "net/loop.h"
+
+#include "base/buf.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -95,12 +97,103 @@ static void messages_keep_their_order(void **state)
         assert_int_equal(f.second_at, 2);
 }
 
+/* --- What is put off --------------------------------------------------------------------------------------------------- */
+
+/* A message that writes its letter down and does what it is told to. */
+struct letter {
+        struct loop_message message;
+        struct loop *loop;
+        char letter;
+        struct letter *posts, *puts_off;        /* what it sends, or NULL */
+        bool stops;
+};
+
+static struct buf written = BUF_INIT(64);
+
+static void run_letter(struct loop_message *message)
+{
+        struct letter *letter = CONTAINER_OF(message, struct letter, message);
+
+        buf_put_char(&written, letter->letter);
+        if (letter->posts)
+                loop_post(letter->loop, &letter->posts->message);
+        if (letter->puts_off)
+                loop_put_off(letter->loop, &letter->puts_off->message);
+        if (letter->stops)
+                loop_stop(letter->loop);
+}
+
+static struct letter letter_of(struct loop *loop, char name)
+{
+        return (struct letter){ .message.run = run_letter, .loop = loop, .letter = name };
+}
+
+static struct loop *new_loop(void)
+{
+        struct loop *loop = NULL;
+
+        assert_true(loop_new(&loop, &e).ok);
+        return loop;
+}
+
+static void run_and_expect(struct loop *loop, const char *want)
+{
+        loop_run(loop);
+        assert_string_equal(buf_cstr(&written), want);
+        buf_fini(&written);
+        loop_free(loop);
+}
+
+static void one_that_is_put_off_runs_in_a_round(void **state)
+{
+        struct loop *loop = new_loop();
+        struct letter a = letter_of(loop, 'a'), b = letter_of(loop, 'b'), large = letter_of(loop, 'L'), larger = letter_of(loop, 'M');
+
+        (void)state;
+        large.posts = &b;               /* becomes ready meanwhile */
+        larger.stops = true;
+        loop_put_off(loop, &large.message);
+        loop_put_off(loop, &larger.message);
+        loop_post(loop, &a.message);
+        run_and_expect(loop, "aLbM");
+}
+
+static void they_take_turns(void **state)
+{
+        struct loop *loop = new_loop();
+        struct letter first = letter_of(loop, '1'), second = letter_of(loop, '2'), third = letter_of(loop, '3');
+
+        (void)state;
+        first.puts_off = &third;
+        third.stops = true;
+        loop_put_off(loop, &first.message);
+        loop_put_off(loop, &second.message);
+        run_and_expect(loop, "123");
+}
+
+/* A connection is freed when its message has run. */
+static void all_that_was_put_off_runs_before_the_end(void **state)
+{
+        struct loop *loop = new_loop();
+        struct letter a = letter_of(loop, 'a'), large = letter_of(loop, 'L'), larger = letter_of(loop, 'M');
+
+        (void)state;
+        a.stops = true;
+        loop_put_off(loop, &large.message);
+        loop_put_off(loop, &larger.message);
+        loop_post(loop, &a.message);
+        run_and_expect(loop, "aLM");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_quiet_message_is_run_though_nothing_else_happens),
                 cmocka_unit_test(a_hurry_wakes_the_loop),
                 cmocka_unit_test(messages_keep_their_order),
+                cmocka_unit_test(one_that_is_put_off_runs_in_a_round),
+                cmocka_unit_test(they_take_turns),
+                cmocka_unit_test(all_that_was_put_off_runs_before_the_end),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
