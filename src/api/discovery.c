@@ -105,7 +105,7 @@ RESULT referrers_list(struct http_request *rq, struct http_response *rs, struct 
         list_referrers(&body, page.referrers, page.count);
         if (request.type_count)
                 http_response_header(rs, S("OCI-Filters-Applied"), S("artifactType"));
-        if (page.more && page.count)
-                link_next_referrers(rq, rs, &request, &page.referrers[page.count - 1].digest);
+        if (page.more && request.n)
+                link_next_referrers(rq, rs, &request, &page.last);
         return api_answer_buf(rs, 200, S("application/vnd.oci.image.index.v1+json"), &body, e);
 }

@@ -79,16 +79,21 @@ static struct referrer referrer_of_row(const struct meta_manifest *row)
         };
 }
 
-/* Merges both lists up to n entries or PAGE_BYTES_MAX; of equal digests the row is taken. Where there are more rows than were read,
- * the page ends with the last one: entries of the fallback tag may stand behind rows that the next page will have. */
+/* Does an entry of the fallback tag come next? Behind the last row that was looked at stand rows that the next page will have. */
+static bool has_entry(const struct entries *fallback, size_t f, const struct meta_referrers *rows)
+{
+        return f < fallback->count && (!rows->more || digest_compare(&fallback->items[f].digest, &rows->last) <= 0);
+}
+
+/* Merges both lists up to n entries or PAGE_BYTES_MAX; of equal digests the row is taken. */
 static void merge(const struct meta_referrers *rows, const struct entries *fallback, size_t n, struct registry_referrers_page *page)
 {
         size_t r = 0, f = 0, bytes = 0;
 
-        while (page->count < n && bytes < PAGE_BYTES_MAX && (r < rows->count || (f < fallback->count && !rows->more))) {
-                int order = r == rows->count       ? 1
-                            : f == fallback->count ? -1
-                                                   : digest_compare(&rows->manifests[r].digest, &fallback->items[f].digest);
+        while (page->count < n && bytes < PAGE_BYTES_MAX && (r < rows->count || has_entry(fallback, f, rows))) {
+                int order = r == rows->count               ? 1
+                            : !has_entry(fallback, f, rows) ? -1
+                                                           : digest_compare(&rows->manifests[r].digest, &fallback->items[f].digest);
                 struct referrer next = order <= 0 ? referrer_of_row(&rows->manifests[r]) : fallback->items[f];
 
                 r += order <= 0;
@@ -98,6 +103,9 @@ static void merge(const struct meta_referrers *rows, const struct entries *fallb
                         page->referrers[page->count++] = next;
         }
         page->more = rows->more || r < rows->count || f < fallback->count;
+        page->last = rows->last;
+        if (page->count && (r < rows->count || has_entry(fallback, f, rows)))
+                page->last = page->referrers[page->count - 1].digest;
 }
 
 RESULT registry_referrers(struct registry *registry, const struct registry_referrers_request *request, struct arena *arena,

@@ -114,8 +114,9 @@ struct registry_referrers_request {
 };
 struct registry_referrers_page {
         struct referrer *referrers;     /* in digest order */
-        size_t count;                   /* fewer than were asked for where annotations are large */
+        size_t count;                   /* fewer than were asked for, or none, where annotations are large, or others have other types */
         bool more;
+        struct digest last;             /* where there are more: the next page begins after it */
 };
 /* The index of subjects, and the fallback tag of older clients (distribution-spec, "Referrers Tag Schema") folded into it. An
  * unknown repository or subject gives an empty page. */

@@ -708,8 +708,8 @@ static void walk(struct world *w, const struct digest *subject, const struct sli
                                 request.last = page.referrers[i].digest;
                         }
                         seen += page.count;
-                        if (page.count == 0)
-                                break;
+                        request.has_last = true;
+                        request.last = page.last;
                 }
                 assert_int_equal(seen, want);
         }

@@ -101,6 +101,16 @@ class ReferrersTest(DaemonTest):
         self.assertEqual((value['schemaVersion'], value['mediaType']), (2, OCI_INDEX))
         return answer, value['manifests']
 
+    def pages(self, query):
+        """The digests of each page."""
+        result, target = [], f'/v2/{self.repository}/referrers/{digest_of(self.subject)}?{query}'
+        while target:
+            answer = expect(self.registry.request('GET', target), 200)
+            self.assertEqual(answer['OCI-Filters-Applied'], 'artifactType')
+            result.append([entry['digest'] for entry in answer.json()['manifests']])
+            target = next_page(answer)
+        return result
+
     def push_artifact(self, subject, kind, name, **more):
         data = manifest(b'{}', [b'layer'], config_type=OCI_EMPTY, subject=descriptor(OCI_MANIFEST, subject), artifactType=kind,
                         annotations={'name': name}, **more)
@@ -155,14 +165,18 @@ class ReferrersTest(DaemonTest):
 
     def test_pages(self):
         want = {digest_of(self.push_artifact(self.subject, 'application/x-sbom', f'n{i}')) for i in range(7)}
-        found, target = [], f'/v2/{self.repository}/referrers/{digest_of(self.subject)}?n=3&artifactType=application/x-sbom'
-        while target:
-            answer = expect(self.registry.request('GET', target), 200)
-            page = [entry['digest'] for entry in answer.json()['manifests']]
-            self.assertLessEqual(len(page), 3)
-            found += page
-            target = next_page(answer)
+        pages = self.pages('n=3&artifactType=application/x-sbom')
+        found = [digest for page in pages for digest in page]
+        self.assertLessEqual(max(len(page) for page in pages), 3)
         self.assertEqual((len(found), set(found)), (7, want))
+
+    def test_pages_between_many_of_another_type(self):
+        """A page looks at 2,000 referrers at most: it may be empty and have a next one."""
+        rare = digest_of(self.push_artifact(self.subject, 'application/x-rare', 'rare'))
+        for i in range(2010):
+            self.push_artifact(self.subject, 'application/x-often', f'n{i}')
+        self.assertEqual(self.pages('artifactType=nothing'), [[], []])
+        self.assertEqual(sorted(self.pages('artifactType=application/x-rare')), [[], [rare]])
 
     def test_subject_may_come_later(self):
         later = manifest(b'{}', [])

@@ -150,11 +150,14 @@ struct meta_referrers {
         struct meta_manifest *manifests;        /* without payload, in digest order */
         size_t count;
         bool more;
+        struct digest last;                     /* the next page begins after it; it need not be in this one */
 };
 /* Manifests whose subject is `subject`, after `last` (NULL: from the start), at most n, of these artifact types (none: all).
- * The page ends early, with `more`, once its annotations together have more than META_REFERRERS_BYTES: anybody may push large ones.
+ * The page ends early, with `more`, once its annotations together have more than META_REFERRERS_BYTES: anybody may push large ones;
+ * and after META_REFERRERS_LOOKED_AT rows, whatever their types: it may be empty, and others after it not.
  * An unknown repository or subject gives an empty page, never an error. */
 #define META_REFERRERS_BYTES (2 * 1024 * 1024)
+#define META_REFERRERS_LOOKED_AT 2000
 RESULT meta_referrers_page(struct meta *m, struct slice repository, const struct digest *subject, const struct digest *last,
                            size_t n, const struct slice *types, size_t type_count, struct arena *arena,
                            struct meta_referrers *ret_page, struct err *e);

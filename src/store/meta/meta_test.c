@@ -439,17 +439,21 @@ static size_t walk_referrers(struct world *w, const struct digest *subject, size
         struct meta_referrers page;
         struct digest last;
         size_t seen = 0;
+        bool on = false;
 
         do {
-                must(meta_referrers_page(w->meta, S("a"), subject, seen ? &last : NULL, n, types, type_count, &w->arena, &page, &e));
-                assert_true(page.count == n || !page.more);
+                must(meta_referrers_page(w->meta, S("a"), subject, on ? &last : NULL, n, types, type_count, &w->arena, &page, &e));
                 for (size_t i = 0; i < page.count; i++, seen++) {
-                        assert_true(seen == 0 || digest_compare(&last, &page.manifests[i].digest) < 0);
+                        assert_true(!on || digest_compare(&last, &page.manifests[i].digest) < 0);
                         last = page.manifests[i].digest;
+                        on = true;
                         if (type_count == 1)
                                 assert_true(slice_eq(page.manifests[i].artifact_type, types[0]));
                 }
-        } while (page.more && page.count);
+                assert_true(!page.more || !on || digest_compare(&last, &page.last) <= 0);
+                last = page.last;
+                on = true;
+        } while (page.more);
         return seen;
 }
 
@@ -476,6 +480,25 @@ static void referrers_in_pages(void **state)
         assert_true(page.count == 0 && !page.more);
         must(meta_referrers_page(w->meta, S("a"), &subject, NULL, 0, NULL, 0, &w->arena, &page, &e));
         assert_true(page.count == 0 && page.more);
+}
+
+/* Whoever asks for a type that nobody has gets on in steps. */
+static void a_page_looks_at_few_rows(void **state)
+{
+        enum { COUNT = META_REFERRERS_LOOKED_AT + 300 };
+        struct world *w = *state;
+        struct digest subject = digest_of(S("subject"));
+        struct slice types[] = { S("type/a"), S("type/none") };
+        struct meta_referrers page;
+
+        for (size_t i = 0; i < COUNT; i++)
+                put_referrer(w, S("a"), &subject, i, SLICE_NONE);
+        must(meta_referrers_page(w->meta, S("a"), &subject, NULL, 100, types + 1, 1, &w->arena, &page, &e));
+        assert_true(page.count == 0 && page.more);
+        must(meta_referrers_page(w->meta, S("a"), &subject, &page.last, 100, types + 1, 1, &w->arena, &page, &e));
+        assert_true(page.count == 0 && !page.more);
+        assert_int_equal(walk_referrers(w, &subject, 1000, types, 1), COUNT / 3 + 1);
+        assert_int_equal(walk_referrers(w, &subject, COUNT, NULL, 0), COUNT);
 }
 
 static void large_annotations_end_a_page(void **state)
@@ -637,6 +660,7 @@ int main(void)
                 TEST(only_repositories_with_manifests_are_listed),
                 TEST(small_arena_is_an_error),
                 TEST(referrers_in_pages),
+                TEST(a_page_looks_at_few_rows),
                 TEST(large_annotations_end_a_page),
                 TEST(every_change_tells_what_became_stale),
                 TEST(more_than_fits_is_told_as_all),

@@ -92,29 +92,46 @@ static bool is_wanted(const struct wanted *wanted, struct slice type)
         return wanted->count == 0;
 }
 
-/* Filtered here: the type stands in the index, so that a row of another type costs next to nothing. */
+/* The row, or where only its type was read, all of it. */
+static RESULT read_referrer(struct rows *rows, bool has_all, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e)
+{
+        _cleanup_(rows_end) struct rows row = { 0 };
+        bool found;
+
+        if (has_all)
+                return read_manifest(rows, arena, ret_manifest, e);
+        TRY(db_query(rows->db, SQL_REFERRER_BY_ID, VALUES(V_I(rows_i64(rows, REFERRER_COLUMN_ID))), &row, e));
+        TRY(rows_next(&row, &found, e));
+        if (!found)                     /* both are read as of the same moment */
+                return FAIL(e, ERR_CORRUPT, 0, "the database's index of subjects names a manifest that is not there");
+        return read_manifest(&row, arena, ret_manifest, e);
+}
+
+/* Filtered here, and not without an end: a reader is wanted by others, too. */
 static RESULT read_referrers(struct rows *rows, size_t n, const struct wanted *wanted, struct arena *arena,
                              struct meta_referrers *ret_page, struct err *e)
 {
         struct meta_referrers page = { 0 };
-        size_t bytes = 0;
+        size_t bytes = 0, looked_at = 0;
 
         for (;;) {
-                bool found;
+                bool found, fits;
 
                 TRY(rows_next(rows, &found, e));
                 if (!found)
                         break;
-                if (!is_wanted(wanted, rows_bytes(rows, MANIFEST_COLUMN_TYPE)))
-                        continue;
-                page.more = page.count == n || bytes > META_REFERRERS_BYTES;
+                fits = is_wanted(wanted, rows_bytes(rows, MANIFEST_COLUMN_TYPE));
+                page.more = looked_at++ == META_REFERRERS_LOOKED_AT || (fits && (page.count == n || bytes > META_REFERRERS_BYTES));
                 if (page.more)
                         break;
+                TRY(copy_digest(rows, 0, &page.last, e));
+                if (!fits)
+                        continue;
                 if (is_full(page.count))
                         page.manifests = grow(arena, page.manifests, page.count, sizeof *page.manifests);
                 if (!page.manifests)
                         return FAIL(e, ERR_NOMEM, 0, "no memory for a page of %zu referrers", n);
-                TRY(read_manifest(rows, arena, &page.manifests[page.count], e));
+                TRY(read_referrer(rows, wanted->count == 0, arena, &page.manifests[page.count], e));
                 bytes += page.manifests[page.count++].annotations.n;
         }
         *ret_page = page;
@@ -130,10 +147,11 @@ RESULT meta_referrers_page(struct meta *m, struct slice repository, const struct
         unsigned char code[DIGEST_CODE_MAX];
         struct slice from = S("");
         struct wanted wanted = { types, type_count };
+        enum statement query = type_count ? SQL_REFERRER_TYPES : SQL_REFERRER_PAGE;
 
         if (last)
                 from = (struct slice){ (const char *)code, digest_encode(last, code) };
         TRY(reader_lend(&m->readers, &reader, e));
-        TRY(db_query(&reader->db, SQL_REFERRER_PAGE, VALUES(V_T(repository), V_D(subject), V_B(from)), &rows, e));
+        TRY(db_query(&reader->db, query, VALUES(V_T(repository), V_D(subject), V_B(from)), &rows, e));
         return read_referrers(&rows, n, &wanted, arena, ret_page, e);
 }

@@ -6,6 +6,7 @@
 #define MANIFEST_COLUMNS "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, m.annotations, m.subject"
 #define MANIFEST_COLUMNS_OF_ONE "m.digest, m.size, m.created_us, m.media_type, m.artifact_type, NULL, m.subject"
 enum { MANIFEST_COLUMN_TYPE = 4, MANIFEST_COLUMN_PAYLOAD = 7 };
+enum { REFERRER_COLUMN_ID = 7 };
 enum { MANIFEST_COLUMN_SINCE = 8, MANIFEST_COLUMN_ORPHANED, MANIFEST_COLUMN_ID };
 #define MANIFEST_OF_DIGEST \
         "q.since_us, q.orphaned, m.id FROM repositories r JOIN manifests m ON m.repository_id = r.id AND m.digest = $2 " \
@@ -108,6 +109,11 @@ enum { GC_BLOB_COLUMN_LINKS = 9 };      /* of GC_BLOBS: links of the blob, those
         X(MANIFEST_UNQUEUE, "DELETE FROM gc_manifest_queue WHERE manifest_id = $1") \
         X(REFERRER_PAGE, "SELECT " MANIFEST_COLUMNS " FROM repositories r JOIN manifests m ON m.repository_id = r.id " \
                          "AND m.subject = $2 AND m.digest > $3 WHERE r.name = $1 ORDER BY m.digest") \
+        /* no more of a row than its index has */ \
+        X(REFERRER_TYPES, "SELECT m.digest, 0, 0, NULL, m.artifact_type, NULL, NULL, m.id FROM repositories r " \
+                          "JOIN manifests m ON m.repository_id = r.id AND m.subject = $2 AND m.digest > $3 " \
+                          "WHERE r.name = $1 ORDER BY m.digest") \
+        X(REFERRER_BY_ID, "SELECT " MANIFEST_COLUMNS " FROM manifests m WHERE m.id = $1") \
         /* tags */ \
         X(TAG_FIND, "SELECT manifest_id FROM tags WHERE repository_id = $1 AND name = $2") \
         X(TAG_SET, "INSERT INTO tags (repository_id, name, manifest_id, updated_us) VALUES ($1, $2, $3, $4) " \
