@@ -3,9 +3,12 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -158,20 +161,6 @@ static void put_json_line(struct buf *b, enum log_level level, const char *messa
         buf_put_char(b, '}');
 }
 
-/* One write(2) a line, so that lines of several threads never mix. A log that cannot be written is nobody's failure. */
-static void write_line(struct slice line)
-{
-        while (line.n) {
-                ssize_t n = write(STDERR_FILENO, line.p, line.n);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n <= 0)
-                        return;
-                line = slice_skip(line, (size_t)n);
-        }
-}
-
 void log_format_line(struct buf *b, enum log_format format, enum log_level level, const char *message,
                      const struct log_field *fields)
 {
@@ -179,6 +168,87 @@ void log_format_line(struct buf *b, enum log_format format, enum log_level level
                 put_json_line(b, level, message, fields);
         else
                 put_text_line(b, level, message, fields);
+}
+
+/* --- Standard error --------------------------------------------------------------------------------------------------- */
+
+/* What it is, and so how lines get there without waiting for whoever reads them. That poll() says there is room is not enough:
+ * another thread, or another program that has the same pipe, may be quicker, and write(2) waits. */
+static struct output {
+        pthread_once_t once;
+        enum { OUTPUT_FILE, OUTPUT_SOCKET, OUTPUT_OWN, OUTPUT_SHARED } kind;
+        int fd;                                 /* OUTPUT_OWN: the same pipe or terminal, opened once more as one that never waits */
+        pthread_mutex_t lock;                   /* OUTPUT_SHARED: it could not be opened. Only other programs may be quicker, then */
+} output = { .once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void look_at_output(void)
+{
+        struct stat st;
+
+        if (fstat(STDERR_FILENO, &st) < 0 || !(S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode) || isatty(STDERR_FILENO)))
+                return;
+        output.kind = OUTPUT_SOCKET;
+        if (S_ISSOCK(st.st_mode))
+                return;
+        /* O_NONBLOCK on number 2 itself would hold for all programs that share it. */
+        output.fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        output.kind = output.fd >= 0 ? OUTPUT_OWN : OUTPUT_SHARED;
+}
+
+void log_prepare(void)
+{
+        pthread_once(&output.once, look_at_output);
+}
+
+/* One write(2) a line, so that lines of several threads never mix. A log that cannot be written is nobody's failure. */
+static void write_line(struct slice line)
+{
+        bool locked = output.kind == OUTPUT_SHARED && pthread_mutex_lock(&output.lock) == 0;
+
+        while (line.n) {
+                ssize_t n = write(STDERR_FILENO, line.p, line.n);
+
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n <= 0)
+                        break;
+                line = slice_skip(line, (size_t)n);
+        }
+        if (locked)
+                pthread_mutex_unlock(&output.lock);
+}
+
+/* A pipe that says it is writable takes PIPE_BUF bytes at once (POSIX, write()). */
+static ssize_t write_shared(struct slice bytes)
+{
+        struct pollfd ask = { .fd = STDERR_FILENO, .events = POLLOUT };
+        ssize_t n = -1;
+
+        errno = EAGAIN;
+        if (pthread_mutex_trylock(&output.lock) != 0)
+                return -1;
+        if (poll(&ask, 1, 0) == 1 && (ask.revents & POLLOUT))
+                n = write(STDERR_FILENO, bytes.p, bytes.n);
+        else
+                errno = EAGAIN;
+        pthread_mutex_unlock(&output.lock);
+        return n;
+}
+
+/* Like write(2), with EAGAIN where it would have to wait. */
+static ssize_t write_now(struct slice bytes)
+{
+        switch (output.kind) {
+        case OUTPUT_FILE:
+                return write(STDERR_FILENO, bytes.p, bytes.n);
+        case OUTPUT_SOCKET:
+                return send(STDERR_FILENO, bytes.p, bytes.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        case OUTPUT_OWN:
+                return write(output.fd, bytes.p, bytes.n);
+        case OUTPUT_SHARED:
+                return write_shared(bytes);
+        }
+        return -1;
 }
 
 /* --- Gathering -------------------------------------------------------------------------------------------------------- */
@@ -189,24 +259,6 @@ static _Thread_local struct gathered {
         uint64_t lost;
 } gathered;
 
-/* Could writing block? A pipe that says it is writable takes PIPE_BUF bytes at once (POSIX, write()). */
-static bool may_block(void)
-{
-        static _Atomic int known = -1;
-        struct stat st;
-
-        if (known < 0)
-                known = fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
-        return known;
-}
-
-static bool is_writable(void)
-{
-        struct pollfd ask = { .fd = STDERR_FILENO, .events = POLLOUT };
-
-        return poll(&ask, 1, 0) == 1 && (ask.revents & POLLOUT);
-}
-
 /* Whole lines, as many as fit into `max`; one that is longer goes alone. */
 static size_t lines_within(struct slice lines, size_t max)
 {
@@ -215,6 +267,19 @@ static size_t lines_within(struct slice lines, size_t max)
         if (!end)
                 end = memchr(lines.p, '\n', lines.n);
         return (size_t)(end - lines.p) + 1;
+}
+
+/* Half of a line is out, and other threads' lines may come before the rest: what a client wrote must not begin a line there. */
+static void cut_line(void)
+{
+        static const char end[] = "...\n";
+        struct slice lines = buf_slice(&gathered.lines);
+        size_t rest = lines_within(lines, 1);
+
+        if (rest < sizeof end - 1)
+                return;
+        buf_consume(&gathered.lines, rest - (sizeof end - 1));
+        memcpy(gathered.lines.p, end, sizeof end - 1);
 }
 
 static void note_lost(void)
@@ -230,15 +295,21 @@ static void note_lost(void)
 void log_flush(void)
 {
         while (gathered.lines.n) {
-                size_t n = gathered.lines.n;
+                struct slice lines = buf_slice(&gathered.lines);
+                ssize_t n;
+                bool cut_off;
 
-                if (may_block()) {
-                        if (!is_writable())
-                                return;
-                        n = lines_within(buf_slice(&gathered.lines), PIPE_BUF);
-                }
-                write_line((struct slice){ gathered.lines.p, n });
-                buf_consume(&gathered.lines, n);
+                if (output.kind != OUTPUT_FILE)
+                        lines.n = lines_within(lines, PIPE_BUF);        /* a pipe takes them whole, or not at all */
+                n = write_now(lines);
+                if (n < 0 && errno == EINTR)
+                        continue;
+                if (n < 0 && errno == EAGAIN)
+                        return;
+                cut_off = n > 0 && lines.p[n - 1] != '\n';
+                buf_consume(&gathered.lines, n > 0 ? (size_t)n : lines.n);
+                if (cut_off)
+                        cut_line();
         }
         if (gathered.lines.capacity > LOG_KEEP_BYTES)
                 buf_fini(&gathered.lines);
@@ -247,6 +318,7 @@ void log_flush(void)
 
 void log_gather(void)
 {
+        log_prepare();
         gathered.on = true;
         gathered.lines = BUF_INIT(LOG_GATHER_MAX);
 }

@@ -36,9 +36,12 @@ void log_fields(enum log_level level, const char *message, const struct log_fiel
 void log_format_line(struct buf *b, enum log_format format, enum log_level level, const char *message,
                      const struct log_field *fields);
 
+/* Looks at standard error, once; before the process becomes a user who may not open it. */
+void log_prepare(void);
+
 /* Event loops come by often and must not wait for whoever reads the log: after log_gather() this thread's lines are kept until
- * log_flush(), which writes many with one call. Where standard error is a pipe whose reader does not keep up, lines wait, up to
- * LOG_GATHER_MAX bytes, then they are dropped and counted. */
+ * log_flush(), which writes many with one call. Where standard error is a pipe, a socket or a terminal whose reader does not keep
+ * up, lines wait, up to LOG_GATHER_MAX bytes, then they are dropped and counted. */
 #define LOG_GATHER_MAX (256 * 1024)
 void log_gather(void);
 void log_flush(void);

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/hex.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +49,7 @@ static void set_soft_limit(int resource, rlim_t value)
 void process_prepare(void)
 {
         open_standard_files();
+        log_prepare();
         signal(SIGPIPE, SIG_IGN);
         umask(077);
         set_soft_limit(RLIMIT_CORE, 0);
