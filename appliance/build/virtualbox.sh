@@ -26,7 +26,10 @@ start_in_virtualbox() {
         VBoxManage import "$OUTPUT/output-virtualbox-iso/$name.ova" --vsys 0 --vmname "$machine"
         VBoxManage modifyvm "$machine" --nic2 hostonly --hostonlyadapter2 "$interface"
         VBoxManage startvm "$machine" --type headless
-        wait_for_registry
+        if ! wait_for_registry; then
+                echo "the machine $machine stays in VirtualBox, to be looked at"
+                return 1
+        fi
         echo "$machine answers on https://${IP_ADDRESS%/*}:$REGISTRY_PORT"
 }
 

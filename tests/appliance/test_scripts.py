@@ -475,6 +475,20 @@ class OutputTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("another project's", done.stderr)
 
+    def test_what_fails_after_the_files_are_written_says_so(self):
+        for last, want in (('publish_output; step VirtualBox false', 'The files are written'), ('false', 'Nothing was written')):
+            with self.subTest(last=last):
+                done = self.publish('first', f"""
+                    PACKAGE_CACHE='' START_VIRTUALBOX_LOCALLY=true TMPDIR={self.machine.path('/work')}
+                    made=$work
+                    . {ROOT}/appliance/build/steps.sh
+                    begin
+                    cp -r "$made/out" "$made/boxes" "$work/"
+                    step files {last}""")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(want, done.stderr)
+                self.assertIn('1/8 files', done.stdout)
+
     def test_a_full_disk_leaves_what_was_there(self):
         self.assert_published('first')
         self.machine.stub('cp', 'case "$2" in *libvirt*) exit 1 ;; esac; exec /bin/cp "$@"')
