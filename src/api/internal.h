@@ -91,6 +91,7 @@ void upload_fini(struct http_request *rq);
 
 bool manifest_now(struct http_request *rq, struct http_response *rs);
 RESULT manifest_get(struct http_request *rq, struct http_response *rs, struct err *e);
+bool manifest_put_soon(struct http_request *rq, struct http_response *rs);
 RESULT manifest_put(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT manifest_delete(struct http_request *rq, struct http_response *rs, struct err *e);
 

@@ -2,6 +2,8 @@
  * "Deleting Manifests". */
 #include "api/internal.h"
 
+enum { SMALL_MANIFEST_MAX = 8192 };
+
 /* A manifest that was asked for by its digest never changes; one that was asked for by a tag may be another in a moment. */
 static struct slice cache_control(const struct http_request *rq)
 {
@@ -51,36 +53,91 @@ static bool further_tags(struct http_request *rq, struct slice tags[static API_T
         return true;
 }
 
+struct manifest_push {
+        struct registry_manifest_request request;
+        struct registry_manifest_result result;
+        struct slice tags[API_TAGS_PER_PUT_MAX];
+        struct registry_manifest_push *soon;    /* of one that is answered later, with where to answer */
+        struct http_response *rs;               /* borrowed */
+};
+
+static void begin_push(struct http_request *rq, struct manifest_push *push)
+{
+        *push = (struct manifest_push){
+                .request = {
+                        .repository = rq->params[0],
+                        .reference = rq->params[1],
+                        .tags = push->tags,
+                        .content_type = http_request_header(rq, S("Content-Type")),
+                        .body = rq->body,
+                },
+        };
+}
+
+static void answer_pushed(struct http_request *rq, struct http_response *rs, const struct manifest_push *push)
+{
+        struct slice text = api_digest_text(rq, &push->result.digest);
+
+        http_response_empty(rs, 201);
+        http_response_header(rs, S("Location"),
+                             api_text(rq, "/v2/%.*s/manifests/%.*s", SLICE_ARG(push->request.repository), SLICE_ARG(text)));
+        http_response_header(rs, S("Docker-Content-Digest"), text);
+        if (push->result.has_subject)
+                http_response_header(rs, S("OCI-Subject"), api_digest_text(rq, &push->result.subject));
+        for (size_t i = 0; i < push->request.tag_count; i++)
+                http_response_header(rs, S("OCI-Tag"), push->tags[i]);
+}
+
 RESULT manifest_put(struct http_request *rq, struct http_response *rs, struct err *e)
 {
-        struct slice tags[API_TAGS_PER_PUT_MAX];
-        struct registry_manifest_request request = {
-                .reference = rq->params[1],
-                .tags = tags,
-                .content_type = http_request_header(rq, S("Content-Type")),
-                .body = rq->body,
-        };
-        struct registry_manifest_result result;
-        struct slice text;
+        struct manifest_push push;
 
-        TRY(api_repository(rq, &request.repository, e));
-        if (!further_tags(rq, tags, &request.tag_count)) {
+        begin_push(rq, &push);
+        TRY(api_repository(rq, &push.request.repository, e));
+        if (!further_tags(rq, push.tags, &push.request.tag_count)) {
                 IGNORE(FAIL(e, ERR_LIMIT, 0, "one push may name at most %d tags; push the others in a further request",
                             API_TAGS_PER_PUT_MAX));
                 api_fail(rq, rs, 414, e);
                 return OK;
         }
-        TRY(registry_manifest_put(registry_of(rq), &request, rq->arena, &result, e));
-
-        text = api_digest_text(rq, &result.digest);
-        http_response_empty(rs, 201);
-        http_response_header(rs, S("Location"), api_text(rq, "/v2/%.*s/manifests/%.*s", SLICE_ARG(request.repository), SLICE_ARG(text)));
-        http_response_header(rs, S("Docker-Content-Digest"), text);
-        if (result.has_subject)
-                http_response_header(rs, S("OCI-Subject"), api_digest_text(rq, &result.subject));
-        for (size_t i = 0; i < request.tag_count; i++)
-                http_response_header(rs, S("OCI-Tag"), tags[i]);
+        TRY(registry_manifest_put(registry_of(rq), &push.request, rq->arena, &push.result, e));
+        answer_pushed(rq, rs, &push);
         return OK;
+}
+
+static void pushed(void *arg, struct result result, const struct err *e)
+{
+        struct http_request *rq = arg;
+        struct manifest_push *push = rq->state;
+
+        if (result.ok)
+                answer_pushed(rq, push->rs, push);
+        http_request_answer(rq, result, e);
+}
+
+static void put_later(struct http_request *rq)
+{
+        struct manifest_push *push = rq->state;
+
+        registry_manifest_put_soon(registry_of(rq), push->soon, pushed, rq);
+}
+
+/* On the loop, where a small manifest takes no longer than other requests. */
+bool manifest_put_soon(struct http_request *rq, struct http_response *rs)
+{
+        struct manifest_push *push = rq->body.n <= SMALL_MANIFEST_MAX ? arena_alloc(rq->arena, sizeof *push) : NULL;
+        struct err ignored;
+
+        if (!push)
+                return false;
+        begin_push(rq, push);
+        if (!api_repository(rq, &push->request.repository, &ignored).ok || !further_tags(rq, push->tags, &push->request.tag_count))
+                return false;
+        push->soon = registry_manifest_try_put(registry_of(rq), &push->request, rq->arena, &push->result);
+        push->rs = rs;
+        rq->state = push;
+        rq->later = put_later;
+        return push->soon;
 }
 
 RESULT manifest_delete(struct http_request *rq, struct http_response *rs, struct err *e)

@@ -26,7 +26,8 @@ const struct http_route api_route_table[] = {
         /* "Pulling manifests", "Pushing Manifests", "Deleting Manifests" */
         { HTTP_GET | HTTP_HEAD, "/v2/{name...}/manifests/{reference}", ACTION_PULL, BODY_NONE, .try_now = manifest_now,
           .begin = manifest_get },
-        { HTTP_PUT, "/v2/{name...}/manifests/{reference}", ACTION_PUSH, BODY_WHOLE, .finish = manifest_put },
+        { HTTP_PUT, "/v2/{name...}/manifests/{reference}", ACTION_PUSH, BODY_WHOLE, .try_soon = manifest_put_soon,
+          .finish = manifest_put },
         { HTTP_DELETE, "/v2/{name...}/manifests/{reference}", ACTION_DELETE, BODY_NONE, .begin = manifest_delete },
 
         /* "Content Discovery" */

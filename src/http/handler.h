@@ -10,10 +10,10 @@
  *                    where the peer goes away, is too slow or sends a malformed body: broken instead of finish
  *
  * Threads: `try_now` runs on the connection's loop and must not block, do I/O or take long: it answers from memory, or returns
- * false and leaves the response untouched. `try_soon` (BODY_STREAM) is the same for a request whose body came whole with its head
- * and stands in rq->body, as far as the loop can go: it sets rq->later, which the engine calls at once, on the loop. That starts
- * what takes time elsewhere, and whoever ends it calls http_request_answer(). All others run on a worker, one after another for
- * one request, and may block.
+ * false and leaves the response untouched. `try_soon` is the same for a request whose body is there (BODY_WHOLE, or BODY_STREAM
+ * where it came whole with its head) and stands in rq->body, as far as the loop can go: it sets rq->later, which the engine calls
+ * at once, on the loop. That starts what takes time elsewhere, and whoever ends it calls http_request_answer(). All others run on a
+ * worker, one after another for one request, and may block.
  * `fini` runs last, on any thread, whatever happened, once `begin`, `finish` or one of the two above answered or failed; where
  * another thread than the loop ran, before the answer goes out, so that a client that has its answer finds nothing held.
  *
@@ -54,7 +54,7 @@ struct http_request {
         struct slice params[ROUTE_PARAMS_MAX];  /* what the pattern's {…} stand for, percent-decoded */
         bool has_length;                /* Content-Length was sent */
         uint64_t length;
-        struct slice body;              /* BODY_WHOLE, in finish; BODY_STREAM, in try_soon */
+        struct slice body;              /* BODY_WHOLE, in finish; in try_soon */
         void (*later)(struct http_request *rq);         /* see try_soon */
         struct arena *arena;
         struct slice peer;              /* "192.0.2.1:4711", "unix" */

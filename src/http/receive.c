@@ -210,9 +210,10 @@ static enum step receive_whole(struct connection *c)
         while (!ex->body_complete)
                 if (!read_whole_piece(c, &step))
                         return step;
-        ex->rq.body = buf_slice(&ex->whole);
-        ex->do_finish = true;
         c->state = CONNECTION_WORK;
+        if (exchange_try_soon(c, buf_slice(&ex->whole)))
+                return STEP_WAIT;
+        ex->do_finish = true;
         return exchange_submit(ex);
 }
 

@@ -249,37 +249,67 @@ static RESULT digest_of_push(const struct registry_manifest_request *request, co
         return OK;
 }
 
-RESULT registry_manifest_put(struct registry *registry, const struct registry_manifest_request *request, struct arena *arena,
-                             struct registry_manifest_result *ret_result, struct err *e)
-{
-        struct reference reference;
-        struct manifest manifest;
+/* A manifest and what goes with it, checked as far as that can be without the store. */
+struct registry_manifest_push {
+        struct slice repository;
         struct meta_manifest row;
         struct meta_part *parts;
         struct slice *tags;
         size_t part_count, tag_count;
+};
 
+static RESULT prepare(const struct registry_manifest_request *request, struct arena *arena, struct registry_manifest_push *push,
+                      struct registry_manifest_result *ret_result, struct err *e)
+{
+        struct meta_manifest *row = &push->row;
+        struct reference reference;
+        struct manifest manifest;
+
+        push->repository = request->repository;
         TRY(reference_parse(request->reference, &reference, e));
-        TRY(tags_of(request, &reference, arena, &tags, &tag_count, e));
-        TRY(space_take(&registry->space, registry->blobs, request->body.n, e));
-        row = (struct meta_manifest){ .payload = request->body, .size = request->body.n };
-        TRY(digest_of_push(request, &reference, &row.digest, e));
+        TRY(tags_of(request, &reference, arena, &push->tags, &push->tag_count, e));
+        *row = (struct meta_manifest){ .payload = request->body, .size = request->body.n };
+        TRY(digest_of_push(request, &reference, &row->digest, e));
         TRY(manifest_parse(request->content_type, request->body, arena, &manifest, e));
-        TRY(parts_of(&manifest, arena, &parts, &part_count, e));
-
-        row.media_type = manifest.media_type;
-        row.artifact_type = manifest.artifact_type;
-        row.annotations = manifest.annotations;
-        row.has_subject = manifest.has_subject;
-        row.subject = manifest.subject.digest;
-        TRY(meta_manifest_put(registry->meta, request->repository, &row, parts, part_count, tags, tag_count, e));
-
+        TRY(parts_of(&manifest, arena, &push->parts, &push->part_count, e));
+        row->media_type = manifest.media_type;
+        row->artifact_type = manifest.artifact_type;
+        row->annotations = manifest.annotations;
+        row->has_subject = manifest.has_subject;
+        row->subject = manifest.subject.digest;
         *ret_result = (struct registry_manifest_result){
-                .digest = row.digest,
-                .has_subject = row.has_subject,
-                .subject = row.subject,
+                .digest = row->digest,
+                .has_subject = row->has_subject,
+                .subject = row->subject,
         };
         return OK;
+}
+
+RESULT registry_manifest_put(struct registry *registry, const struct registry_manifest_request *request, struct arena *arena,
+                             struct registry_manifest_result *ret_result, struct err *e)
+{
+        struct registry_manifest_push push;
+
+        TRY(space_take(&registry->space, registry->blobs, request->body.n, e));
+        TRY(prepare(request, arena, &push, ret_result, e));
+        return meta_manifest_put(registry->meta, push.repository, &push.row, push.parts, push.part_count, push.tags, push.tag_count, e);
+}
+
+struct registry_manifest_push *registry_manifest_try_put(struct registry *registry, const struct registry_manifest_request *request,
+                                                         struct arena *arena, struct registry_manifest_result *ret_result)
+{
+        struct registry_manifest_push *push = arena_alloc(arena, sizeof *push);
+        struct err ignored;
+
+        if (!push || !prepare(request, arena, push, ret_result, &ignored).ok || !space_try_take(&registry->space, request->body.n))
+                return NULL;
+        return push;
+}
+
+void registry_manifest_put_soon(struct registry *registry, struct registry_manifest_push *push, registry_done_fn *done, void *arg)
+{
+        meta_manifest_put_soon(registry->meta, push->repository, &push->row, push->parts, push->part_count, push->tags,
+                               push->tag_count, done, arg);
 }
 
 /* --- Lists ------------------------------------------------------------------------------------------------------------ */

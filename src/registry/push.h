@@ -56,8 +56,6 @@ bool push_try_resume(struct registry *registry, struct slice repository, const s
 bool push_will_be(const struct push *push, struct slice bytes, const struct digest *want);
 bool push_try_write(struct push *push, struct slice bytes);
 
-/* done() is called once, at the end, on any thread, perhaps before these return. */
-typedef void push_done_fn(void *arg, struct result result, const struct err *e);
-void push_save_soon(struct push *push, push_done_fn *done, void *arg);
+void push_save_soon(struct push *push, registry_done_fn *done, void *arg);
 /* `want` is what push_will_be() said yes to, and lives until the end. */
-void push_commit_soon(struct push *push, const struct digest *want, push_done_fn *done, void *arg);
+void push_commit_soon(struct push *push, const struct digest *want, registry_done_fn *done, void *arg);

@@ -63,12 +63,12 @@ bool push_try_write(struct push *push, struct slice bytes)
 
 struct pending {
         struct push *push;              /* borrowed */
-        push_done_fn *done;
+        registry_done_fn *done;
         void *arg;
         char state[];
 };
 
-static struct pending *pending_new(struct push *push, size_t state_bytes, push_done_fn *done, void *arg)
+static struct pending *pending_new(struct push *push, size_t state_bytes, registry_done_fn *done, void *arg)
 {
         struct pending *pending = malloc(sizeof *pending + state_bytes);
         struct err e;
@@ -100,9 +100,9 @@ static void committed(void *arg, struct result result, const struct err *e)
         free(pending);
 }
 
-void push_save_soon(struct push *push, push_done_fn *done, void *arg)
+void push_save_soon(struct push *push, registry_done_fn *done, void *arg)
 {
-        struct pending *pending = pending_new(push, SAVED_MAX, done, arg);
+        struct pending *pending = pending_new(push, SAVED_HEAD + 1 + push->received, done, arg);
         struct meta *meta = push->registry->meta;
         struct slice state;
 
@@ -115,7 +115,7 @@ void push_save_soon(struct push *push, push_done_fn *done, void *arg)
                 meta_upload_save_soon(meta, &push->id, push->received, state, saved, pending);
 }
 
-void push_commit_soon(struct push *push, const struct digest *want, push_done_fn *done, void *arg)
+void push_commit_soon(struct push *push, const struct digest *want, registry_done_fn *done, void *arg)
 {
         struct pending *pending = pending_new(push, 0, done, arg);
         struct slice content = { push->small ? push->small : "", push->received };

@@ -66,6 +66,9 @@ struct registry_object *registry_manifest_now(struct registry *registry, struct 
 struct registry_object *registry_blob_now(struct registry *registry, struct slice repository, struct slice digest);
 void registry_object_unref(struct registry_object *object);
 
+/* Functions that end in _soon do not wait: done() is called once, at the end, on any thread, perhaps before they return. */
+typedef void registry_done_fn(void *arg, struct result result, const struct err *e);
+
 /* --- Push ------------------------------------------------------------------------------------------------------------- */
 
 struct registry_manifest_request {
@@ -84,6 +87,13 @@ struct registry_manifest_result {
 /* ERR_MANIFEST_INVALID, ERR_MANIFEST_BLOB_UNKNOWN, ERR_SIZE_INVALID, ERR_DIGEST_INVALID, ERR_TAG_INVALID. */
 RESULT registry_manifest_put(struct registry *registry, const struct registry_manifest_request *request, struct arena *arena,
                              struct registry_manifest_result *ret_result, struct err *e);
+
+/* The same from a loop, for a manifest that is small: registry_manifest_try_put() looks at it and blocks for nothing. NULL: it must
+ * be put as above, which tells an error, too. The request and the arena live until done() is called. */
+struct registry_manifest_push;
+struct registry_manifest_push *registry_manifest_try_put(struct registry *registry, const struct registry_manifest_request *request,
+                                                         struct arena *arena, struct registry_manifest_result *ret_result);
+void registry_manifest_put_soon(struct registry *registry, struct registry_manifest_push *push, registry_done_fn *done, void *arg);
 
 /* ERR_BLOB_UNKNOWN: cannot be mounted, upload it. `from` empty: from any repository. */
 RESULT registry_blob_mount(struct registry *registry, struct slice from, struct slice to, const struct digest *digest,

@@ -647,6 +647,54 @@ static void manifest_needs_its_parts(void **state)
                   ERR_DIGEST_INVALID);
 }
 
+/* The same from a loop: what needs the store is told at the end, what does not is left to the other way. */
+static enum err_code put_soon(struct world *w, struct slice reference, struct slice body, bool *ret_taken)
+{
+        struct registry_manifest_request request = {
+                .repository = S("a"),
+                .reference = reference,
+                .content_type = S(IMAGE),
+                .body = body,
+        };
+        struct registry_manifest_result result;
+        struct registry_manifest_push *push = registry_manifest_try_put(w->registry, &request, &w->arena, &result);
+        struct ended ended = { 0 };
+
+        *ret_taken = push;
+        if (!push)
+                return ERR_NONE;
+        registry_manifest_put_soon(w->registry, push, note_end, &ended);
+        return wait_for(&ended);
+}
+
+static void manifests_that_nobody_waits_for(void **state)
+{
+        struct world *w = *state;
+        struct digest config = push_blob(w, S("a"), bytes_of(w, SMALL)), missing;
+        struct slice text = image_text(w, &config, SMALL, "");
+        struct meta_manifest got;
+        bool taken;
+
+        assert_int_equal(put_soon(w, S("v1"), text, &taken), ERR_NONE);
+        assert_true(taken);
+        reopen(w);
+        must(registry_manifest_get(w->registry, S("a"), S("v1"), &w->arena, &got, &e));
+        assert_true(slice_eq(got.payload, text));
+
+        digest_of_bytes(SHA_256, S("never pushed"), &missing);
+        assert_int_equal(put_soon(w, S("v2"), image_text(w, &missing, SMALL, ""), &taken), ERR_MANIFEST_BLOB_UNKNOWN);
+        assert_true(taken);
+        put_soon(w, S("v2"), S("{"), &taken);
+        assert_false(taken);
+        put_soon(w, slice_from(digest_format(&missing).s), text, &taken);
+        assert_false(taken);
+        w->registry->space.reserve_bytes = INT64_MAX;
+        put_soon(w, S("v2"), text, &taken);
+        assert_false(taken);
+        w->registry->space.reserve_bytes = 0;
+        must_fail(registry_manifest_get(w->registry, S("a"), S("v2"), &w->arena, &got, &e), ERR_MANIFEST_UNKNOWN);
+}
+
 /* --- Referrers -------------------------------------------------------------------------------------------------------- */
 
 static struct digest put_referrer(struct world *w, const struct digest *config, const struct digest *subject, int number)
@@ -761,6 +809,7 @@ int main(void)
                 TEST(unknown_files_in_uploads_are_removed),
                 TEST(manifests_by_tag_and_digest),
                 TEST(manifest_needs_its_parts),
+                TEST(manifests_that_nobody_waits_for),
                 TEST(referrers_with_fallback_in_pages),
         };
 

@@ -14,6 +14,11 @@ struct meta {
         _Atomic int64_t grace_us, untagged_us;
 };
 
+/* Memory for what a change works on, that done() is to be told of: the caller fills it and calls soon_start(). It goes at the change's
+ * end. NULL: no memory, and done() was told. */
+void *soon_new(change_fn *run, bool synced, size_t bytes, meta_done_fn *done, void *arg);
+void soon_start(struct meta *m, void *of_change);
+
 struct repository {
         int64_t id;
         bool listed;                    /* it has manifests */

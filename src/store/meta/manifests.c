@@ -158,24 +158,48 @@ static RESULT put_manifest(struct tx *tx, void *arg, struct err *e)
         return OK;
 }
 
-RESULT meta_manifest_put(struct meta *m, struct slice repository, const struct meta_manifest *manifest,
-                         const struct meta_part *parts, size_t part_count, const struct slice *tags, size_t tag_count,
-                         struct err *e)
+/* Followed by room for its part_ids. */
+static size_t put_bytes(size_t part_count)
 {
-        _cleanup_free_ int64_t *part_ids = calloc(part_count + 1, sizeof *part_ids);
-        struct put put = {
+        return sizeof(struct put) + (part_count + 1) * sizeof(int64_t);
+}
+
+static void fill_put(struct put *put, struct slice repository, const struct meta_manifest *manifest, const struct meta_part *parts,
+                     size_t part_count, const struct slice *tags, size_t tag_count)
+{
+        *put = (struct put){
                 .repository = repository,
                 .manifest = manifest,
                 .parts = parts,
                 .part_count = part_count,
                 .tags = tags,
                 .tag_count = tag_count,
-                .part_ids = part_ids,
+                .part_ids = (int64_t *)(put + 1),
         };
+}
 
-        if (!part_ids)
+RESULT meta_manifest_put(struct meta *m, struct slice repository, const struct meta_manifest *manifest,
+                         const struct meta_part *parts, size_t part_count, const struct slice *tags, size_t tag_count,
+                         struct err *e)
+{
+        _cleanup_free_ struct put *put = malloc(put_bytes(part_count));
+
+        if (!put)
                 return FAIL(e, ERR_NOMEM, 0, "no memory for a manifest of %zu parts", part_count);
-        return writer_run(&m->writer, put_manifest, &put, true, e);
+        fill_put(put, repository, manifest, parts, part_count, tags, tag_count);
+        return writer_run(&m->writer, put_manifest, put, true, e);
+}
+
+void meta_manifest_put_soon(struct meta *m, struct slice repository, const struct meta_manifest *manifest,
+                            const struct meta_part *parts, size_t part_count, const struct slice *tags, size_t tag_count,
+                            meta_done_fn *done, void *arg)
+{
+        struct put *put = soon_new(put_manifest, true, put_bytes(part_count), done, arg);
+
+        if (!put)
+                return;
+        fill_put(put, repository, manifest, parts, part_count, tags, tag_count);
+        soon_start(m, put);
 }
 
 /* --- Get -------------------------------------------------------------------------------------------------------------- */

@@ -39,6 +39,10 @@ void meta_set_grace(struct meta *m, int64_t grace_us);
 /* The same of manifests that nothing leads to; 0 (as long as it is not set): they stay. */
 void meta_set_untagged(struct meta *m, int64_t age_us);
 
+/* Functions that end in _soon do not wait: done() is called at the end, on any thread, perhaps before they return. What they are
+ * given must live until then. Their errors are those of the function without the ending. */
+typedef void meta_done_fn(void *arg, struct result result, const struct err *e);
+
 /* --- Uploads ---------------------------------------------------------------------------------------------------------- */
 
 struct meta_upload {
@@ -58,9 +62,7 @@ RESULT meta_upload_get(struct meta *m, struct slice repository, const struct upl
 RESULT meta_upload_save(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state, struct err *e);
 /* Not synced. ERR_BLOB_UPLOAD_UNKNOWN. */
 RESULT meta_upload_remove(struct meta *m, struct slice repository, const struct upload_id *id, struct err *e);
-/* Begin and save, and the commit of a small blob (below), for callers that must not wait: done() is called at the end, on any thread,
- * perhaps before these return. What they are given must live until then. */
-typedef void meta_done_fn(void *arg, struct result result, const struct err *e);
+/* Begin and save, and the commit of a small blob (below), for callers that must not wait, see meta_done_fn. */
 void meta_upload_begin_soon(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state,
                             meta_done_fn *done, void *arg);
 void meta_upload_save_soon(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state,
@@ -125,6 +127,9 @@ struct meta_manifest {
 RESULT meta_manifest_put(struct meta *m, struct slice repository, const struct meta_manifest *manifest,
                          const struct meta_part *parts, size_t part_count, const struct slice *tags, size_t tag_count,
                          struct err *e);
+void meta_manifest_put_soon(struct meta *m, struct slice repository, const struct meta_manifest *manifest,
+                            const struct meta_part *parts, size_t part_count, const struct slice *tags, size_t tag_count,
+                            meta_done_fn *done, void *arg);
 /* By digest, or by tag where digest is NULL. ERR_MANIFEST_UNKNOWN, ERR_NAME_UNKNOWN. Without `with_payload` only size and names. */
 RESULT meta_manifest_get(struct meta *m, struct slice repository, const struct digest *digest, struct slice tag,
                          bool with_payload, struct arena *arena, struct meta_manifest *ret_manifest, struct err *e);

@@ -474,7 +474,7 @@ static int64_t received_without_log(const struct world *w)
 
 static void log_stays_small_and_is_copied_when_idle(void **state)
 {
-        enum { WRITES = 20000, STATE_BYTES = 3000, BOUND = 16 * 1024 * 1024, PATIENCE = 100 };
+        enum { WRITES = 20000, STATE_BYTES = 3000, BOUND = 16 * 1024 * 1024, PATIENCE = 600 };
         struct world *w = *state;
         struct upload_id id = upload_id_new();
         char text[STATE_BYTES] = { 0 };

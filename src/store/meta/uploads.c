@@ -3,8 +3,6 @@
 
 #include "base/rules.h"
 
-#include <errno.h>
-
 static struct slice id_slice(const struct upload_id *id)
 {
         return (struct slice){ id->s, UPLOAD_ID_LENGTH };
@@ -30,47 +28,6 @@ struct commit {
         bool surplus;                   /* result: the file is not needed */
 };
 
-/* --- For those who do not wait ---------------------------------------------------------------------------------------- */
-
-struct soon {
-        struct change change;
-        struct session session;
-        struct commit commit;
-        struct err e;
-        meta_done_fn *done;
-        void *arg;
-};
-
-static void soon_over(struct change *change)
-{
-        struct soon *soon = CONTAINER_OF(change, struct soon, change);
-
-        soon->done(soon->arg, change->result, &soon->e);
-        free(soon);
-}
-
-/* NULL: no memory, and done() knows it. */
-static struct soon *soon_new(change_fn *run, bool synced, meta_done_fn *done, void *arg)
-{
-        struct soon *soon = calloc(1, sizeof *soon);
-        struct err e;
-
-        if (!soon) {
-                done(arg, FAIL(&e, ERR_NOMEM, ENOMEM, "change an upload"), &e);
-                return NULL;
-        }
-        soon->change = (struct change){ .run = run, .synced = synced, .e = &soon->e, .done = soon_over };
-        soon->done = done;
-        soon->arg = arg;
-        return soon;
-}
-
-static void soon_start(struct meta *m, struct soon *soon, void *arg)
-{
-        soon->change.arg = arg;
-        writer_start(&m->writer, &soon->change);
-}
-
 /* --- Changes ---------------------------------------------------------------------------------------------------------- */
 
 static RESULT begin(struct tx *tx, void *arg, struct err *e)
@@ -93,12 +50,12 @@ RESULT meta_upload_begin(struct meta *m, struct slice repository, const struct u
 void meta_upload_begin_soon(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state,
                             meta_done_fn *done, void *arg)
 {
-        struct soon *soon = soon_new(begin, false, done, arg);
+        struct session *session = soon_new(begin, false, sizeof *session, done, arg);
 
-        if (!soon)
+        if (!session)
                 return;
-        soon->session = (struct session){ .repository = repository, .id = id, .hash_state = hash_state };
-        soon_start(m, soon, &soon->session);
+        *session = (struct session){ .repository = repository, .id = id, .hash_state = hash_state };
+        soon_start(m, session);
 }
 
 static RESULT save(struct tx *tx, void *arg, struct err *e)
@@ -120,12 +77,12 @@ RESULT meta_upload_save(struct meta *m, const struct upload_id *id, uint64_t rec
 void meta_upload_save_soon(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state,
                            meta_done_fn *done, void *arg)
 {
-        struct soon *soon = soon_new(save, false, done, arg);
+        struct session *session = soon_new(save, false, sizeof *session, done, arg);
 
-        if (!soon)
+        if (!session)
                 return;
-        soon->session = (struct session){ .id = id, .received = received, .hash_state = hash_state };
-        soon_start(m, soon, &soon->session);
+        *session = (struct session){ .id = id, .received = received, .hash_state = hash_state };
+        soon_start(m, session);
 }
 
 static RESULT session_repository(struct db *db, struct slice repository, const struct upload_id *id, int64_t *ret_id, struct err *e)
@@ -275,15 +232,15 @@ RESULT meta_upload_commit(struct meta *m, struct slice repository, const struct 
 void meta_upload_commit_soon(struct meta *m, struct slice repository, const struct upload_id *id, const struct digest *digest,
                              struct slice content, meta_done_fn *done, void *arg)
 {
-        struct soon *soon = soon_new(end_in_blob, true, done, arg);
+        struct commit *commit = soon_new(end_in_blob, true, sizeof *commit, done, arg);
 
-        if (!soon)
+        if (!commit)
                 return;
-        soon->commit = (struct commit){
+        *commit = (struct commit){
                 .session = { .repository = repository, .id = id },
                 .digest = digest,
                 .size = content.n,
                 .content = content,
         };
-        soon_start(m, soon, &soon->commit);
+        soon_start(m, commit);
 }
