@@ -300,6 +300,8 @@ void stream_event(struct stream *stream, unsigned events)
                 stream->hung_up = true;
         if (events & EPOLLERR)
                 stream->dead = true;
+        if (events & EPOLLOUT && stream_is_full(stream))
+                stream_flush(stream);   /* nobody else comes by in a handshake, or after the end */
 }
 
 enum first_words { FIRST_NOTHING, FIRST_PLAIN_HTTP, FIRST_OTHER };

@@ -54,7 +54,7 @@ enum stream_status {
 
 RESULT stream_open(struct stream *stream, int fd, struct tls *tls, struct stream_scratch *scratch, struct err *e);
 void stream_close(struct stream *stream);
-/* EPOLLIN, EPOLLHUP, … of the socket. */
+/* EPOLLIN, EPOLLHUP, … of the socket. What it did not take goes on its way. */
 void stream_event(struct stream *stream, unsigned events);
 
 enum stream_hello { STREAM_HELLO_DONE, STREAM_HELLO_AGAIN, STREAM_HELLO_FAILED, STREAM_HELLO_PLAIN_HTTP };
