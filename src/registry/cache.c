@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { SHARDS = 16, BUCKETS = 512, ENTRY_OVERHEAD = 64, ALIVE_FACTOR = 2 };
+enum { SHARDS = 16, BUCKETS_MIN = 512, BUCKETS_MAX = 1024 * 1024, ENTRY_USUAL = 1024, ENTRY_OVERHEAD = 64, ALIVE_FACTOR = 2 };
 
 struct entry {
         struct registry_object object;          /* first: whoever holds the object holds the entry */
@@ -28,7 +28,7 @@ struct entry {
 struct shard {
         pthread_mutex_t lock;
         uint64_t version;
-        struct entry *buckets[BUCKETS];
+        struct entry **buckets;                 /* owned */
         struct entry *newest, *oldest;
         size_t bytes;
 };
@@ -36,6 +36,7 @@ struct shard {
 struct cache {
         uint64_t seed;                          /* nobody can know which names collide */
         size_t shard_bytes_max;
+        size_t bucket_count;                    /* of a shard; a power of two, so that chains stay short */
         _Atomic size_t alive_bytes;             /* of all entries, and of those that were driven out while somebody holds them */
         struct shard shards[SHARDS];
 };
@@ -43,13 +44,24 @@ struct cache {
 RESULT cache_new(size_t bytes_max, struct cache **ret_cache, struct err *e)
 {
         struct cache *cache = calloc(1, sizeof *cache);
+        bool whole = true;
 
         if (!cache)
                 return FAIL(e, ERR_NOMEM, ENOMEM, "make the cache");
         rand_bytes(&cache->seed, sizeof cache->seed);
         cache->shard_bytes_max = bytes_max / SHARDS;
-        for (int i = 0; i < SHARDS; i++)
+        cache->bucket_count = BUCKETS_MIN;
+        while (cache->bucket_count < BUCKETS_MAX && cache->bucket_count < cache->shard_bytes_max / ENTRY_USUAL)
+                cache->bucket_count *= 2;
+        for (int i = 0; i < SHARDS; i++) {
                 pthread_mutex_init(&cache->shards[i].lock, NULL);
+                cache->shards[i].buckets = calloc(cache->bucket_count, sizeof(struct entry *));
+                whole = whole && cache->shards[i].buckets;
+        }
+        if (!whole) {
+                cache_free(cache);
+                return FAIL(e, ERR_NOMEM, ENOMEM, "make the cache");
+        }
         *ret_cache = cache;
         return OK;
 }
@@ -85,9 +97,9 @@ static struct shard *shard_of(struct cache *cache, uint64_t hash)
         return &cache->shards[hash % SHARDS];
 }
 
-static struct entry **bucket_of(struct shard *shard, uint64_t hash)
+static struct entry **bucket_of(struct cache *cache, struct shard *shard, uint64_t hash)
 {
-        return &shard->buckets[hash / SHARDS % BUCKETS];
+        return &shard->buckets[hash / SHARDS % cache->bucket_count];
 }
 
 static bool is_named(const struct entry *entry, uint64_t hash, struct slice repository, struct slice name)
@@ -114,7 +126,7 @@ static void list_newest(struct shard *shard, struct entry *entry)
 
 static void drop(struct shard *shard, struct entry *entry)
 {
-        struct entry **at = bucket_of(shard, entry->hash);
+        struct entry **at = bucket_of(entry->cache, shard, entry->hash);
 
         while (*at != entry)
                 at = &(*at)->chain;
@@ -124,10 +136,10 @@ static void drop(struct shard *shard, struct entry *entry)
         registry_object_unref(&entry->object);
 }
 
-static struct entry *find(struct shard *shard, enum registry_object_kind kind, uint64_t hash, struct slice repository,
+static struct entry *find(struct cache *cache, struct shard *shard, enum registry_object_kind kind, uint64_t hash, struct slice repository,
                           struct slice name)
 {
-        struct entry *entry = *bucket_of(shard, hash);
+        struct entry *entry = *bucket_of(cache, shard, hash);
 
         while (entry && !(entry->object.kind == kind && is_named(entry, hash, repository, name)))
                 entry = entry->chain;
@@ -143,7 +155,7 @@ struct registry_object *cache_get(struct cache *cache, enum registry_object_kind
         struct entry *entry;
 
         pthread_mutex_lock(&shard->lock);
-        entry = find(shard, kind, hash, repository, name);
+        entry = find(cache, shard, kind, hash, repository, name);
         if (entry && entry->until_us != INT64_MAX && entry->until_us < clock_now_us()) {
                 drop(shard, entry);
                 entry = NULL;
@@ -211,7 +223,7 @@ static struct entry *make_entry(struct cache *cache, struct slice repository, st
 
 static void insert(struct shard *shard, struct entry *entry, size_t bytes_max)
 {
-        struct entry **bucket = bucket_of(shard, entry->hash);
+        struct entry **bucket = bucket_of(entry->cache, shard, entry->hash);
 
         entry->chain = *bucket;
         *bucket = entry;
@@ -237,7 +249,7 @@ void cache_put(struct cache *cache, struct slice repository, struct slice name, 
                 return;
         pthread_mutex_lock(&shard->lock);
         if (shard->version == version) {
-                old = find(shard, content->kind, hash, repository, name);
+                old = find(cache, shard, content->kind, hash, repository, name);
                 if (old)
                         drop(shard, old);
                 insert(shard, entry, cache->shard_bytes_max);
@@ -257,7 +269,7 @@ void cache_forget(struct cache *cache, struct slice repository, struct slice nam
 
         pthread_mutex_lock(&shard->lock);
         shard->version++;
-        for (struct entry *entry = *bucket_of(shard, hash), *next; entry; entry = next) {
+        for (struct entry *entry = *bucket_of(cache, shard, hash), *next; entry; entry = next) {
                 next = entry->chain;
                 if (is_named(entry, hash, repository, name))
                         drop(shard, entry);
@@ -283,7 +295,9 @@ void cache_free(struct cache *cache)
         if (!cache)
                 return;
         cache_forget_all(cache);
-        for (int i = 0; i < SHARDS; i++)
+        for (int i = 0; i < SHARDS; i++) {
                 pthread_mutex_destroy(&cache->shards[i].lock);
+                free(cache->shards[i].buckets);
+        }
         free(cache);
 }
