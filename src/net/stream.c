@@ -379,6 +379,9 @@ static ssize_t tls_read(struct stream *stream, char *bytes, size_t n)
         ssize_t status = STREAM_AGAIN;
         size_t total = 0;
 
+        /* An end that came with the last bytes is still to be told. */
+        if (!stream->dead && stream_is_drained(stream) && !(SSL_get_shutdown(stream->ssl) & SSL_RECEIVED_SHUTDOWN))
+                return STREAM_AGAIN;
         tls_begin(stream, n);
         while (total < n) {
                 size_t got;
