@@ -64,7 +64,7 @@ enum step bulk_submit(struct connection *c)
         return STEP_WAIT;
 }
 
-ssize_t bulk_result(struct exchange *ex, bool *ret_cold)
+ssize_t bulk_take_result(struct exchange *ex, bool *ret_cold)
 {
         ex->bulk_ended = false;
         if (ex->bulk_bytes)

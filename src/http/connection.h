@@ -158,7 +158,7 @@ struct exchange {
         int broken_status;                      /* what to answer then; 0: nobody is there to hear it */
         struct err broken_error;
 
-        /* the handlers' steps; the worker's while `working` */
+        /* the handlers' steps; the worker's, or the bulk thread's, while `working` */
         bool working;
         bool do_begin, do_finish, do_broken, do_warm;
         bool begun, finished, ended;          /* what the handlers were told; ended: fini */
@@ -337,4 +337,4 @@ bool bulk_suits(const struct connection *c);
 /* Lends the stream, which is not full, to send a turn's bytes of the file. */
 enum step bulk_submit(struct connection *c);
 /* What a turn came to, as stream_send_file() tells it. */
-ssize_t bulk_result(struct exchange *ex, bool *ret_cold);
+ssize_t bulk_take_result(struct exchange *ex, bool *ret_cold);

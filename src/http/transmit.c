@@ -195,8 +195,17 @@ static ssize_t send_file(struct connection *c, bool *ret_cold)
 {
         struct exchange *ex = c->exchange;
         uint64_t n = MIN(ex->part_left, (uint64_t)TURN_BYTES);
-        ssize_t sent = ex->bulk_ended ? bulk_result(ex, ret_cold)
-                                      : stream_send_file(&c->stream, ex->rs.fd, ex->part_at, n, ret_cold, &ex->e);
+        ssize_t sent = stream_send_file(&c->stream, ex->rs.fd, ex->part_at, n, ret_cold, &ex->e);
+
+        if (sent > 0)
+                count_body(c, (size_t)sent);
+        return sent;
+}
+
+/* What another thread has sent. */
+static ssize_t take_bulk(struct connection *c, bool *ret_cold)
+{
+        ssize_t sent = bulk_take_result(c->exchange, ret_cold);
 
         if (sent > 0)
                 count_body(c, (size_t)sent);
@@ -236,7 +245,7 @@ static enum step warm(struct exchange *ex)
         return exchange_submit(ex);
 }
 
-enum next { NEXT_MEMORY, NEXT_FILE, NEXT_BULK, NEXT_PART, NEXT_FLUSH, NEXT_NOTHING };
+enum next { NEXT_MEMORY, NEXT_FILE, NEXT_BULK, NEXT_BULK_RESULT, NEXT_PART, NEXT_FLUSH, NEXT_NOTHING };
 
 /* What is to be sent next? */
 static enum next what_next(const struct connection *c)
@@ -246,7 +255,7 @@ static enum next what_next(const struct connection *c)
         if (ex->out_at < ex->out.n || (ex->part_left && ex->rs.kind == HTTP_BODY_BYTES))
                 return NEXT_MEMORY;
         if (ex->bulk_ended)
-                return NEXT_FILE;
+                return NEXT_BULK_RESULT;
         if (stream_is_full(&c->stream))
                 return NEXT_FLUSH;
         if (ex->part_left)
@@ -276,6 +285,9 @@ enum step transmit_more(struct connection *c)
                         break;
                 case NEXT_BULK:
                         return bulk_submit(c);
+                case NEXT_BULK_RESULT:
+                        sent = take_bulk(c, &cold);
+                        break;
                 case NEXT_PART:
                         continue;
                 case NEXT_FLUSH:

@@ -268,8 +268,8 @@ static void take_alone(struct writer *w, struct change *change)
         pthread_mutex_unlock(&w->lock);
 }
 
-/* With the lock held: whose turn is it next? */
-static struct change *next_leader(struct writer *w)
+/* With the lock held: whose turn is it next? Where it is nobody's, the writer is not busy any more. */
+static struct change *appoint_leader(struct writer *w)
 {
         struct change *next = w->now.first;
 
@@ -286,7 +286,7 @@ static void hand_on_turn(struct writer *w, bool to_sync)
         pthread_mutex_lock(&w->lock);
         if (to_sync)
                 w->syncing = true;
-        next = next_leader(w);
+        next = appoint_leader(w);
         pthread_mutex_unlock(&w->lock);
         if (next)
                 give_turn(w, next);
@@ -299,7 +299,7 @@ static void end_sync(struct writer *w)
         pthread_mutex_lock(&w->lock);
         w->syncing = false;
         if (!w->busy)
-                next = next_leader(w);
+                next = appoint_leader(w);
         pthread_mutex_unlock(&w->lock);
         if (next)
                 give_turn(w, next);
