@@ -57,13 +57,22 @@ make_bundle() {
         } >"$bundle/settings.env"
 }
 
-# The initial RAM disk holds the disk drivers of the hypervisors we know, not those of all computers: 10 MB instead of 35.
+# The initial RAM disk holds the disk drivers of the hypervisors we know, not those of all computers: 10 MB instead of 35. They are there
+# for udev to find; a list in modules.d would load all of them on every machine.
 initrd_settings() {
         cat <<'HOOK'
-mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/usr/share/initramfs-tools/modules.d"
+mkdir -p "$1/etc/initramfs-tools/conf.d" "$1/etc/initramfs-tools/hooks"
 printf "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=19\n" >"$1/etc/initramfs-tools/conf.d/orlop"
-printf "%s\n" ahci ata_piix ata_generic sd_mod sr_mod sym53c8xx mptspi mptsas vmw_pvscsi nvme virtio_pci virtio_blk virtio_scsi \
-        hv_storvsc hv_vmbus xen_blkfront ext4 >"$1/usr/share/initramfs-tools/modules.d/orlop.conf"
+cat >"$1/etc/initramfs-tools/hooks/orlop" <<'FILE'
+#!/bin/sh
+# The disk drivers of hypervisors.
+set -e
+case ${1:-} in prereqs) exit 0 ;; esac
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules ahci ata_piix ata_generic sd_mod sr_mod sym53c8xx mptspi mptsas vmw_pvscsi nvme virtio_pci virtio_blk virtio_scsi \
+        hv_storvsc hv_vmbus xen_blkfront ext4 crc32c_generic crc32c_intel
+FILE
+chmod 755 "$1/etc/initramfs-tools/hooks/orlop"
 HOOK
 }
 

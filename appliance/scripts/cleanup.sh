@@ -14,6 +14,8 @@ find /var/log -type f -delete
 find /tmp /var/tmp /run -mindepth 1 -maxdepth 1 -not -path "$here" -not -path /tmp -exec rm -rf {} + 2>/dev/null || true
 find / -xdev -name __pycache__ -type d -prune -exec rm -rf {} +
 : >/etc/machine-id
+# What systemd makes where /usr is newer than these (caches of libraries and messages, users) is made already.
+touch -r /usr /etc/.updated /var/.updated
 # The date of a password's last change is the image's, not the build's.
 [ -z "${SOURCE_DATE_EPOCH:-}" ] || awk -F: -v OFS=: -v day=$((SOURCE_DATE_EPOCH / 86400)) \
         '$3 != "" && $3 != 0 { $3 = day } { print }' /etc/shadow >/etc/shadow.new
