@@ -94,11 +94,25 @@ class Machine:
         return command
 
     def start(self):
+        self.disconnect()
         self.console_from = len(self.console_text())
         with open(self.folder / 'qemu.log', 'ab') as log:
             self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.started = time.monotonic()
         return self
+
+    def reboot(self):
+        """By a person's command; returns when the new start begins."""
+        self.console_from = len(self.console_text())
+        self.started = time.monotonic()
+        self.root('systemctl reboot', check=False)
+        self.disconnect()
+        self.wait_console('GRUB')
+
+    def power_off(self):
+        self.root('systemctl poweroff', check=False)
+        self.disconnect()
+        self.process.wait(BOOT_SECONDS)
 
     def pull_the_plug(self):
         if self.console:
@@ -117,25 +131,30 @@ class Machine:
         text = self.console_log.read_text(encoding='utf-8', errors='replace').replace('\r', '')
         return re.sub(r'\x1b(\[[0-9;?!]*[a-zA-Z]|[()][0-9A-Za-z]|\][^\x07\x1b]*(\x07|\x1b\\)|[c78])', '', text)
 
-    def wait_console(self, pattern, seconds=BOOT_SECONDS):
-        """The last match of the pattern since this start."""
+    def wait_for(self, check, what, seconds=BOOT_SECONDS):
+        """What check() returns once it is true. Shows what the console says, every minute and in the end."""
         since = shown = time.monotonic()
 
         def look():
             nonlocal shown
             if self.process.poll() is not None:
                 raise AssertionError(f'QEMU ended:\n{(self.folder / "qemu.log").read_text()}')
-            text = self.console_text()[self.console_from:]
             if time.monotonic() - shown > PROGRESS_SECONDS:
                 shown = time.monotonic()
-                last = text.rstrip().rpartition('\n')[2]
-                print(f'# {shown - since:.0f} s: waiting for "{pattern}"; the console says "{last[-100:]}"', flush=True)
-            found = list(re.finditer(pattern, text, re.MULTILINE))
-            return found and found[-1]
+                last = self.console_text().rstrip().rpartition('\n')[2]
+                print(f'# {shown - since:.0f} s: waiting for {what}; the console says "{last[-100:]}"', flush=True)
+            return check()
         try:
-            return wait_until(look, seconds, f'"{pattern}" on the console')
+            return wait_until(look, seconds, what)
         except AssertionError as error:
             raise AssertionError(f'{error}\n{self.console_text()[self.console_from:][-4000:]}') from None
+
+    def wait_console(self, pattern, seconds=BOOT_SECONDS):
+        """The last match of the pattern since this start."""
+        def look():
+            found = list(re.finditer(pattern, self.console_text()[self.console_from:], re.MULTILINE))
+            return found and found[-1]
+        return self.wait_for(look, f'"{pattern}" on the console', seconds)
 
     def type(self, text, then, seconds=COMMAND_SECONDS):
         """Types a line at the console and waits for what comes after it."""
@@ -164,8 +183,14 @@ class Machine:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def ssh_command(self, *words):
+        """All commands go over one connection: a new one costs an emulated machine seconds."""
         return ['ssh', '-q', '-i', self.key, '-p', '22022', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null',
-                '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=60', f'{self.user}@127.0.0.1', *words]
+                '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=60', '-o', 'ControlMaster=auto', '-o', 'ControlPersist=yes',
+                '-o', f'ControlPath={self.folder}/ssh', f'{self.user}@127.0.0.1', *words]
+
+    def disconnect(self):
+        if (self.folder / 'ssh').exists():
+            run(*self.ssh_command()[:-1], '-O', 'exit', f'{self.user}@127.0.0.1', check=False)
 
     def ssh(self, command, **more):
         return run(*self.ssh_command(command), **more)

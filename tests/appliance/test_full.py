@@ -103,8 +103,7 @@ class FullTest(unittest.TestCase):
         self.push()
 
     def test_02_an_empty_second_disk_becomes_the_storage(self):
-        self.machine.root('systemctl poweroff', check=False)
-        self.machine.process.wait(BOOT_SECONDS)
+        self.machine.power_off()
         self.machine.extra = self.attached
         self.machine.start()
         self.machine.wait_ready()
@@ -168,14 +167,12 @@ class FullTest(unittest.TestCase):
             subprocess.run([str(word) for word in self.machine.ssh_command(f'cat >/tmp/{name}')], stdin=file, check=True, timeout=600)
 
     def test_07_a_missing_data_disk_keeps_the_registry_off(self):
-        self.machine.root('systemctl poweroff', check=False)
-        self.machine.process.wait(BOOT_SECONDS)
+        self.machine.power_off()
         self.machine.extra = []
         self.machine.start()
         self.machine.wait_console('! The data disk is not attached')
         self.assertFalse(answers())
-        self.machine.root('systemctl poweroff', check=False)
-        self.machine.process.wait(BOOT_SECONDS)
+        self.machine.power_off()
 
     def test_08_another_machine_adopts_the_disk(self):
         """From a SCSI disk by BIOS, with its settings from an OVF import."""
