@@ -267,10 +267,11 @@ void daemon_free(struct daemon *d)
                 return;
         control_free(d->control);
         jobs_free(d->jobs);
-        pool_free(d->pool);             /* a worker that gave back the last request may still be at the loop's door */
+        /* Whoever answered the last request, a worker or a thread of the registry's, may still be at the loop's door. */
+        pool_free(d->pool);
+        registry_free(d->registry);
         http_server_free(d->server);
         api_free(d->api);
-        registry_free(d->registry);
         certificates_free(d->certificates);
         cleanup_fd(&d->timer_fd);
         cleanup_fd(&d->signal_fd);

@@ -162,17 +162,19 @@ static void run_broken(struct exchange *ex)
 static void give_back(struct exchange *ex)
 {
         struct connection *c = ex->connection;
-        struct loop *loop = c->home->loop;
+        struct http_loop *home = c->home;
         bool is_out = false;
 
+        ex->is_quiet = ex->may_be_quiet;
+        atomic_fetch_add(&home->quiet_count, ex->is_quiet);     /* before the client can know that it is so */
         if (c->lent && ex->rs.status && connection_use_stream(c)) {
                 is_out = transmit_early(c);
                 connection_leave_stream(c);
         }
-        if (is_out && c->keep_alive && ex->may_be_quiet)
-                loop_post_quietly(loop, &ex->done);
+        if (ex->is_quiet && is_out && c->keep_alive)
+                loop_post_quietly(home->loop, &ex->done);
         else
-                loop_post(loop, &ex->done);
+                loop_post(home->loop, &ex->done);
 }
 
 /* On a worker. A step that answered is the last one. */
@@ -204,13 +206,16 @@ static void steps_done(struct loop_message *message)
 {
         struct exchange *ex = CONTAINER_OF(message, struct exchange, done);
         struct connection *c = ex->connection;
+        struct http_loop *home = c->home;
+        bool was_quiet = ex->is_quiet;
 
-        ex->working = false;
+        ex->working = ex->is_quiet = false;
         ex->do_warm = ex->do_broken = false;
         if (c->lent)
                 connection_take_back(c);
         receive_buffer_done(ex);
         connection_wake(c);
+        atomic_fetch_sub(&home->quiet_count, was_quiet);        /* it is among the idle ones now */
 }
 
 /* The steps' end is the request's, and all of the request has come: the worker may answer. */

@@ -64,7 +64,8 @@ struct http_request {
         void *state;                    /* the handler's own, freed by its fini */
 };
 
-/* The end of what rq->later began, on any thread, once. OK: the response is set; otherwise e becomes the answer. */
+/* The end of what rq->later began, on any thread, once. OK: the response is set; otherwise e becomes the answer. Whoever calls it has
+ * returned from it before http_server_free(). */
 void http_request_answer(struct http_request *rq, struct result result, const struct err *e);
 /* The first header of that name (any case); .p NULL where there is none. */
 struct slice http_request_header(const struct http_request *rq, struct slice name);

@@ -81,7 +81,7 @@ enum room { ROOM_NOW, ROOM_SOON, ROOM_NEVER };
 /* At the limit the connection that was idle for longest goes, and whoever knocks waits for that. ROOM_NEVER: none is idle. */
 static enum room make_room(struct http_server *server)
 {
-        struct http_loop *oldest = NULL;
+        struct http_loop *oldest = NULL, *quiet = NULL;
 
         for (unsigned i = 0; i < server->loop_count; i++) {
                 struct http_loop *home = &server->loops[i];
@@ -90,7 +90,10 @@ static enum room make_room(struct http_server *server)
                         return ROOM_SOON;
                 if (home->idle_count && (!oldest || home->idle_since_ms < oldest->idle_since_ms))
                         oldest = home;
+                if (home->quiet_count)
+                        quiet = home;
         }
+        oldest = oldest ? oldest : quiet;       /* these are idle when the loop comes to the message */
         if (oldest) {
                 atomic_store(&oldest->evicting, true);
                 loop_post(oldest->loop, &oldest->evict_message);

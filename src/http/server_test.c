@@ -28,7 +28,7 @@ static _Atomic uint64_t body_max = BODY_MAX;
 /* --- The application -------------------------------------------------------------------------------------------------- */
 
 struct figures {
-        _Atomic uint64_t written, broken, ended;
+        _Atomic uint64_t written, broken, ended, answering;
 } figures;
 
 static char *file_bytes;
@@ -130,10 +130,11 @@ static void *end_soon(void *arg)
 
         if (soon->byte == '0') {
                 http_request_answer(soon->rq, FAIL(&error, ERR_DENIED, 0, "not this one"), &error);
-                return NULL;
+        } else {
+                http_response_bytes(soon->rs, 200, S("text/plain"), (struct slice){ &soon->byte, 1 });
+                http_request_answer(soon->rq, OK, NULL);
         }
-        http_response_bytes(soon->rs, 200, S("text/plain"), (struct slice){ &soon->byte, 1 });
-        http_request_answer(soon->rq, OK, NULL);
+        atomic_fetch_sub(&figures.answering, 1);
         return NULL;
 }
 
@@ -141,6 +142,7 @@ static void start_soon(struct http_request *rq)
 {
         pthread_t thread;
 
+        atomic_fetch_add(&figures.answering, 1);
         assert_int_equal(pthread_create(&thread, NULL, end_soon, rq->state), 0);
         pthread_detach(thread);
 }
@@ -226,6 +228,8 @@ static int tear_down(void **state)
 
         http_server_stop(w->server, 10000);
         assert_true(clock_mono_ms() - begun < 8000);
+        while (figures.answering)
+                usleep(100);
         pool_free(w->pool);
         http_server_free(w->server);
         free(w);
@@ -641,6 +645,28 @@ static void connections_have_a_limit(void **state)
 }
 
 /* One that is idle makes room for one, however many knock at once. */
+/* A connection that a worker has answered makes room, though its loop has not been awake since. */
+static void answered_connections_make_room(void **state)
+{
+        struct world *w = *state;
+        struct http_limits limits = usual;
+
+        limits.connections_max = 1;
+        http_server_set_limits(w->server, &limits);
+        for (int i = 0; i < 40; i++) {
+                int first = dial(w), second;
+
+                say(first, S("GET /later/x" GO));
+                assert_true(has(hear(first, room, 15), " 200"));
+                second = dial(w);
+                say(second, S("GET /later/x" GO));
+                assert_true(has(hear(second, room, 15), " 200"));
+                close(first);
+                close(second);
+        }
+        http_server_set_limits(w->server, &usual);
+}
+
 static void a_burst_does_not_pass_the_limit(void **state)
 {
         struct world *w = *state;
@@ -761,6 +787,7 @@ int main(void)
                 TEST(slow_readers_get_all),
                 TEST(time_limits),
                 TEST(connections_have_a_limit),
+                TEST(answered_connections_make_room),
                 TEST(a_burst_does_not_pass_the_limit),
                 TEST(stopping_lets_transfers_finish),
                 TEST(unix_sockets_and_addresses_in_use),

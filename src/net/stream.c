@@ -363,7 +363,10 @@ void stream_shutdown(struct stream *stream)
 
 bool stream_is_drained(const struct stream *stream)
 {
-        return stream->drained && !stream->hung_up && stream->unread.n == 0 && !(stream->ssl && SSL_has_pending(stream->ssl));
+        if (!stream->drained || stream->hung_up || stream->unread.n)
+                return false;
+        /* what says that no more will come may have been read behind the last bytes */
+        return !stream->ssl || !(SSL_has_pending(stream->ssl) || SSL_get_shutdown(stream->ssl) & SSL_RECEIVED_SHUTDOWN);
 }
 
 /* Asking OpenSSL for a record that has not come costs as much as one that has. */

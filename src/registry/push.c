@@ -152,7 +152,7 @@ RESULT push_new(struct registry *registry, struct slice repository, const struct
         return OK;
 }
 
-struct slice push_state(const struct push *push, char state[static SAVED_MAX])
+struct slice push_state(const struct push *push, char *state)
 {
         char *rest = state + SAVED_HEAD;
 

@@ -37,8 +37,8 @@ RESULT push_new(struct registry *registry, struct slice repository, const struct
                 struct err *e);
 /* One that was kept since its last request; NULL: there is none. */
 struct push *push_take_resting(struct registry *registry, struct slice repository, const struct upload_id *id);
-/* What its row keeps; in `state`. */
-struct slice push_state(const struct push *push, char state[static SAVED_MAX]);
+/* What its row keeps; in `state`, of SAVED_MAX bytes, or of SAVED_HEAD + 1 + push->received where it has no file. */
+struct slice push_state(const struct push *push, char *state);
 RESULT push_keep_in_memory(struct push *push, struct slice bytes, struct err *e);
 /* ERR_LIMIT: with so many bytes more the blob is larger than the registry takes. */
 RESULT push_check_limit(const struct push *push, uint64_t bytes, struct err *e);

@@ -48,10 +48,12 @@ bool push_try_write(struct push *push, struct slice bytes)
 {
         struct err ignored;
 
+        if (push->received + bytes.n > PUSH_SMALL_MAX || !push_check_limit(push, bytes.n, &ignored).ok ||
+            !space_try_take(&push->registry->space, bytes.n))
+                return false;
         if (bytes.n == 0)
                 return true;
-        if (push->received + bytes.n > PUSH_SMALL_MAX || !push_check_limit(push, bytes.n, &ignored).ok ||
-            !space_try_take(&push->registry->space, bytes.n) || !push_keep_in_memory(push, bytes, &ignored).ok)
+        if (!push_keep_in_memory(push, bytes, &ignored).ok)
                 return false;
         push->is_saved = false;
         sha_update(&push->sha, bytes.p, bytes.n);

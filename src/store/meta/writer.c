@@ -11,18 +11,16 @@
 #include <stdio.h>
 
 enum change_state { CHANGE_WAITS, CHANGE_LEADS, CHANGE_DONE };
-enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024, LEADERS = 2 };
+enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024, BATCH_MAX = 256, LEADERS = 3 };
+/* LEADERS: one commits, one syncs, one tells those of a batch before */
 
 /* --- Sleeping and waking ---------------------------------------------------------------------------------------------- */
 
-/* Each caller is woken alone. */
-static enum change_state wait_for_turn(struct change *change)
+/* Each caller is woken alone: its change has ended, or it has the turn. */
+static void wait_for(struct change *change)
 {
-        int state;
-
-        while ((state = atomic_load(&change->state)) == CHANGE_WAITS)
+        while (atomic_load(&change->state) == CHANGE_WAITS)
                 futex_wait(&change->state, CHANGE_WAITS, -1);
-        return (enum change_state)state;
 }
 
 static void wake(struct change *change, enum change_state state)
@@ -40,9 +38,10 @@ static void end(struct change *change)
                 wake(change, CHANGE_DONE);
 }
 
+/* A caller that waits for its own change is not kept with those of others. */
 static void give_turn(struct writer *w, struct change *next)
 {
-        if (next->done)
+        if (next->run)
                 pool_submit(w->leaders, &w->lead_task);
         else
                 wake(next, CHANGE_LEADS);
@@ -229,12 +228,13 @@ static bool enqueue(struct writer *w, struct change *change)
         return mine;
 }
 
-/* Takes the changes of a queue up to the first that wants to be alone; returns where the next may be appended. */
+/* Takes the changes of a queue up to the first that wants to be alone, as many as a turn may hold; returns where the next may be
+ * appended. */
 static struct change **take(struct queue *queue, struct change **at)
 {
         struct change **end = &queue->first;
 
-        while (*end && (*end)->run)
+        for (unsigned n = 0; *end && (*end)->run && n < BATCH_MAX; n++)
                 end = &(*end)->next;
         if (end == &queue->first)
                 return at;
@@ -390,8 +390,10 @@ RESULT writer_run(struct writer *w, change_fn *run, void *arg, bool synced, stru
 {
         struct change change = { .run = run, .arg = arg, .synced = synced, .e = e, .result = OK };
 
-        if (enqueue(w, &change) || wait_for_turn(&change) == CHANGE_LEADS)
+        if (enqueue(w, &change))
                 lead(w, &change);
+        else
+                wait_for(&change);
         return change.result;
 }
 
@@ -401,7 +403,7 @@ RESULT writer_alone(struct writer *w, RESULT_FN(run, (struct writer *w, void *ar
         struct result result;
 
         if (!enqueue(w, &change))
-                wait_for_turn(&change);
+                wait_for(&change);
         take_alone(w, &change);
         result = run(w, arg, e);
         hand_on_turn(w, false);

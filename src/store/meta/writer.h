@@ -1,8 +1,8 @@
 /* Writes: one connection, and group commit.
  *
- * A change is a function that runs inside a transaction. Callers queue theirs and wait; whoever finds nobody at work takes the
- * turn, runs all that are queued in one transaction, commits, and hands the turn to the first that came meanwhile. So one that
- * is alone waits for nobody and no thread is switched, and many together share one commit.
+ * A change is a function that runs inside a transaction. Callers queue theirs and wait; who finds nobody at work takes the turn, runs
+ * all that are queued in one transaction and commits. For those that came meanwhile a thread of the writer's does the same. So one
+ * that is alone waits for nobody and no thread is switched, and many together share one commit.
  *
  * A commit is visible to readers at once. Its sync comes after the turn was handed on. Until that is over only changes that need
  * no sync are run; those that do gather, and share the next commit and the next sync:
@@ -13,8 +13,7 @@
  *
  * Unsynced changes return after the commit: their bytes are with the kernel, which outlives the daemon.
  *
- * Nobody has to wait: a change that was submitted with writer_start() is told of its end, on the thread that had the turn. Where no
- * caller waits who could take the turn, a thread of the writer's own does.
+ * Nobody has to wait: a change that was submitted with writer_start() is told of its end, on the thread that had the turn.
  *
  * A change that fails leaves the others alone. As a rule it fails before it has changed a row, and then nothing must be undone;
  * otherwise the transaction is rolled back and each change of it runs again by itself. So a change may run twice: it only reads
