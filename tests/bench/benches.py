@@ -41,7 +41,7 @@ def loaded(context, peer, scenario, *options, per=1.0, nice=0):
     if pids:
         cpu = measure.cpu_seconds(peer.pids()) - before
         sample["cpu"] = cpu / (result["bytes"] / 1e9 if per == "GB" else max(result["count"], 1))
-        sample["rss"] = measure.memory(peer.pids())["rss"]
+        sample["pss"] = measure.memory(peer.pids())["pss"]
     return sample
 
 
@@ -133,6 +133,7 @@ def large_benches():
 def images(clients):
     def run(context, peer, count=None):
         context.pushed += 1         # a repository of their own for each run
+        os.sync()                   # what others left to write is not this one's to wait for
         amount = ("--count", count) if count else ("--seconds", context.size.seconds)
         sample = loaded(context, peer, "image", "--repository", f"bench/images{context.pushed}", "--repositories", clients,
                         "--clients", clients, *amount)
@@ -144,6 +145,7 @@ def images(clients):
 def tags_put(context, peer):
     """Manifest PUTs into one repository; the sample is of the last tenth."""
     context.pushed += 1
+    os.sync()
     name, tags = f"bench/tags{context.pushed}", context.size.tags
     options = ["--repository", name, "--clients", 1]
     loaded(context, peer, "seed", "--tags", tags - tags // 10, *options)
@@ -190,7 +192,7 @@ def idle(context, peer):
     time.sleep(0.3)
     memory = measure.memory(peer.pids())
     load.stop()
-    return {"value": memory["rss"] / 1e6, **memory}
+    return {"value": memory["pss"] / 1e6, **memory}
 
 
 def pushes_at_once(context, peer):

@@ -21,7 +21,7 @@ worker_rlimit_nofile 20000;
 events {{ worker_connections 8000; }}
 http {{
   # As Debian has it (/etc/nginx/nginx.conf), but without the access log, the limit of requests on a connection, and with TLS
-  # 1.2 and 1.3 alone: as near to the machine as it gets.
+  # 1.2 and 1.3 alone. It opens the file for each request: with open_file_cache it needs a fifth less CPU for small ones.
   sendfile on;
   tcp_nopush on;
   access_log off;

@@ -80,7 +80,7 @@ def table_rows(results):
             milliseconds = lambda key: f"{sample[key] / 1000:.2f}" if key in sample else ""
             yield [row["title"] if index == 0 else "", row["transport"] if index == 0 else "", peer, number(sample["value"]),
                    row["unit"], ratio(row, peer), cpu_text(row, sample), cpu_ratio(row, peer), milliseconds("p50_us"), milliseconds("p99_us"),
-                   number(sample["rss"] / 1e6) if "rss" in sample else "", number(sample.get("calls")),
+                   number(sample["pss"] / 1e6) if "pss" in sample else "", number(sample.get("calls")),
                    f"{sample['load_cpu']:.2f}" if "load_cpu" in sample else ""]
 
 

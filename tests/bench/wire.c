@@ -50,6 +50,10 @@ RESULT wire_target_parse(const char *url, struct wire_target *ret_target, struct
                 /* Load on loopback: whom we talk to is not in question, and verifying would be the client's cost. */
                 SSL_CTX_set_verify(t.ssl_ctx, SSL_VERIFY_NONE, NULL);
                 SSL_CTX_set_mode(t.ssl_ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                /* The order of Go's clients, docker and podman among them: servers that follow their client would else be measured with
+                 * AES-256, which costs a fifth more. */
+                if (SSL_CTX_set_ciphersuites(t.ssl_ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384") != 1)
+                        return FAIL(e, ERR_NOMEM, 0, "no TLS context");
                 SSL_CTX_set_alpn_protos(t.ssl_ctx, (const unsigned char *)"\x08http/1.1", 9);
         }
         *ret_target = t;
