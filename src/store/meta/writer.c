@@ -255,6 +255,7 @@ static struct change *take_batch(struct writer *w)
         if (!w->syncing)
                 take(&w->durable, at);
         pthread_mutex_unlock(&w->lock);
+        CHECK(batch);                   /* who has the turn has it for one of these */
         return batch;
 }
 
