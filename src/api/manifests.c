@@ -2,7 +2,7 @@
  * "Deleting Manifests". */
 #include "api/internal.h"
 
-enum { SMALL_MANIFEST_MAX = 8192 };
+enum { SMALL_MANIFEST_MAX = 8192 };             /* what a loop parses itself */
 
 /* A manifest that was asked for by its digest never changes; one that was asked for by a tag may be another in a moment. */
 static struct slice cache_control(const struct http_request *rq)

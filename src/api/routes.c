@@ -12,14 +12,12 @@ const struct http_route api_route_table[] = {
 
         /* "Pushing blobs" */
         { HTTP_POST, "/v2/{name...}/blobs/uploads", ACTION_PUSH, BODY_STREAM, .slash = true, .try_soon = upload_post_soon,
-          .begin = upload_post,          .write = upload_write, .finish = upload_post_finish, .fini = upload_fini },
+          .begin = upload_post, .write = upload_write, .finish = upload_post_finish, .fini = upload_fini },
         { HTTP_GET | HTTP_HEAD, "/v2/{name...}/blobs/uploads/{id}", ACTION_PUSH, BODY_NONE, .begin = upload_get, .fini = upload_fini },
         { HTTP_PATCH, "/v2/{name...}/blobs/uploads/{id}", ACTION_PUSH, BODY_STREAM, .try_soon = upload_patch_soon,
-          .begin = upload_patch, .write = upload_write,
-          .finish = upload_patch_finish, .broken = upload_broken, .fini = upload_fini },
+          .begin = upload_patch, .write = upload_write, .finish = upload_patch_finish, .broken = upload_broken, .fini = upload_fini },
         { HTTP_PUT, "/v2/{name...}/blobs/uploads/{id}", ACTION_PUSH, BODY_STREAM, .try_soon = upload_put_soon,
-          .begin = upload_put, .write = upload_write,
-          .finish = upload_put_finish, .broken = upload_broken, .fini = upload_fini },
+          .begin = upload_put, .write = upload_write, .finish = upload_put_finish, .broken = upload_broken, .fini = upload_fini },
         /* giving up an upload is part of pushing, not a deletion */
         { HTTP_DELETE, "/v2/{name...}/blobs/uploads/{id}", ACTION_PUSH, BODY_NONE, .begin = upload_delete, .fini = upload_fini },
 

@@ -5,7 +5,7 @@
 
 #include "base/pool.h"
 
-/* Below that, the trip would cost more than it spares. */
+/* For less, the trip would cost more than it spares. */
 bool bulk_suits(const struct connection *c)
 {
         return c->stream.ssl && c->exchange->part_left >= BULK_BYTES_MIN;

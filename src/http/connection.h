@@ -132,8 +132,7 @@ struct body_buffer {
 struct exchange {
         struct pool_task task;
         struct loop_message done;
-        bool may_be_quiet;                      /* nothing of the connection waits for `done` */
-        bool is_quiet;                          /* it is counted in quiet_count */
+        bool may_be_quiet;                      /* nothing of the connection waits for `done`, once the answer is out */
         struct connection *connection;          /* borrowed; lives until the exchange ends */
         struct exchange *next_spare;
 
@@ -206,7 +205,7 @@ struct http_loop {
         struct loop_figures figures;
         _Atomic int64_t idle_since_ms;          /* of the longest idle connection; INT64_MAX: none */
         _Atomic unsigned idle_count;            /* connections of which nothing of a request has come */
-        _Atomic unsigned quiet_count;           /* connections that are answered, and idle once the loop wakes */
+        _Atomic unsigned quiet_count;           /* connections that are being answered, and idle once the loop wakes */
         _Atomic unsigned coming;                /* connections on their way here */
         struct loop_message stop_message, abort_message, evict_message;
         _Atomic bool evicting;                  /* evict_message is on its way */

@@ -165,13 +165,12 @@ static void give_back(struct exchange *ex)
         struct http_loop *home = c->home;
         bool is_out = false;
 
-        ex->is_quiet = ex->may_be_quiet;
-        atomic_fetch_add(&home->quiet_count, ex->is_quiet);     /* before the client can know that it is so */
+        atomic_fetch_add(&home->quiet_count, ex->may_be_quiet); /* before the client can know that it is so */
         if (c->lent && ex->rs.status && connection_use_stream(c)) {
                 is_out = transmit_early(c);
                 connection_leave_stream(c);
         }
-        if (ex->is_quiet && is_out && c->keep_alive)
+        if (ex->may_be_quiet && is_out && c->keep_alive)
                 loop_post_quietly(home->loop, &ex->done);
         else
                 loop_post(home->loop, &ex->done);
@@ -207,9 +206,9 @@ static void steps_done(struct loop_message *message)
         struct exchange *ex = CONTAINER_OF(message, struct exchange, done);
         struct connection *c = ex->connection;
         struct http_loop *home = c->home;
-        bool was_quiet = ex->is_quiet;
+        bool was_quiet = ex->may_be_quiet;
 
-        ex->working = ex->is_quiet = false;
+        ex->working = ex->may_be_quiet = false;
         ex->do_warm = ex->do_broken = false;
         if (c->lent)
                 connection_take_back(c);

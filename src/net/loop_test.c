@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,7 +16,6 @@ struct fixture {
         struct loop *loop;
         struct loop_message first, second;
         int order, first_at, second_at;         /* when each was run; 0: not yet */
-        pthread_t thread;
 };
 
 static void run_first(struct loop_message *message)
@@ -37,6 +37,7 @@ static void *post_quietly(void *arg)
 {
         struct fixture *f = arg;
 
+        usleep(50000);                  /* the loop sleeps by now */
         loop_post_quietly(f->loop, &f->second);
         return NULL;
 }
@@ -50,23 +51,21 @@ static void *post_both(void *arg)
         return NULL;
 }
 
-/* The loop runs until the second message stops it: one that is never run hangs the test. */
-static void run(void *(*poster)(void *), bool expect_both, bool hurry, struct fixture *ret_f)
+static void begin(struct fixture *f)
 {
-        struct fixture f = { .first.run = run_first, .second.run = run_second };
+        *f = (struct fixture){ .first.run = run_first, .second.run = run_second };
+        assert_true(loop_new(&f->loop, &e).ok);
+}
 
-        assert_true(loop_new(&f.loop, &e).ok);
-        if (expect_both)
-                loop_expect(f.loop, &f.first);
-        else
-                loop_expect(f.loop, &f.second);
-        if (hurry)
-                loop_hurry(&f.second);
-        assert_int_equal(pthread_create(&f.thread, NULL, poster, &f), 0);
-        loop_run(f.loop);
-        pthread_join(f.thread, NULL);
-        loop_free(f.loop);
-        *ret_f = f;
+/* The loop runs until the second message stops it: one that is never run hangs the test. */
+static void run(struct fixture *f, void *(*poster)(void *))
+{
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, poster, f), 0);
+        loop_run(f->loop);
+        pthread_join(thread, NULL);
+        loop_free(f->loop);
 }
 
 static void a_quiet_message_is_run_though_nothing_else_happens(void **state)
@@ -74,16 +73,21 @@ static void a_quiet_message_is_run_though_nothing_else_happens(void **state)
         struct fixture f;
 
         (void)state;
-        run(post_quietly, false, false, &f);
+        begin(&f);
+        loop_expect(f.loop, &f.second);
+        run(&f, post_quietly);
         assert_int_equal(f.second_at, 1);
 }
 
+/* A loop that expects nothing sleeps without an end. */
 static void a_hurry_wakes_the_loop(void **state)
 {
         struct fixture f;
 
         (void)state;
-        run(post_quietly, false, true, &f);
+        begin(&f);
+        loop_hurry(&f.second);
+        run(&f, post_quietly);
         assert_int_equal(f.second_at, 1);
 }
 
@@ -92,7 +96,9 @@ static void messages_keep_their_order(void **state)
         struct fixture f;
 
         (void)state;
-        run(post_both, true, false, &f);
+        begin(&f);
+        loop_expect(f.loop, &f.first);
+        run(&f, post_both);
         assert_int_equal(f.first_at, 1);
         assert_int_equal(f.second_at, 2);
 }

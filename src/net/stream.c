@@ -365,7 +365,7 @@ bool stream_is_drained(const struct stream *stream)
 {
         if (!stream->drained || stream->hung_up || stream->unread.n)
                 return false;
-        /* what says that no more will come may have been read behind the last bytes */
+        /* an end that was read behind the last bytes is still to be told */
         return !stream->ssl || !(SSL_has_pending(stream->ssl) || SSL_get_shutdown(stream->ssl) & SSL_RECEIVED_SHUTDOWN);
 }
 
@@ -382,8 +382,7 @@ static ssize_t tls_read(struct stream *stream, char *bytes, size_t n)
         ssize_t status = STREAM_AGAIN;
         size_t total = 0;
 
-        /* An end that came with the last bytes is still to be told. */
-        if (!stream->dead && stream_is_drained(stream) && !(SSL_get_shutdown(stream->ssl) & SSL_RECEIVED_SHUTDOWN))
+        if (!stream->dead && stream_is_drained(stream))
                 return STREAM_AGAIN;
         tls_begin(stream, n);
         while (total < n) {

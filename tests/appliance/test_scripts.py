@@ -427,15 +427,15 @@ class OutputTest(unittest.TestCase):
         self.machine = Scripts()
         self.addCleanup(self.machine.remove)
         self.output = self.machine.path('/output')
-        for name in ('work/out', 'work/boxes', 'output'):
+        for name in ('made/out', 'made/boxes', 'output'):
             self.machine.path(f'/{name}').mkdir(parents=True)
 
     def publish(self, content, function='publish_output'):
         for name in ('out/orlop-registry.ova', 'boxes/Vagrantfile', 'boxes/orlop-registry_libvirt.box'):
-            self.machine.path(f'/work/{name}').write_text(content)
-        self.machine.path('/work/boxes/metadata.json').write_text('{\n  "name": "orlop-registry" }\n')
+            self.machine.path(f'/made/{name}').write_text(content)
+        self.machine.path('/made/boxes/metadata.json').write_text('{\n  "name": "orlop-registry" }\n')
         script = f"""set -euo pipefail
-            root={ROOT} OUTPUT={self.output} work={self.machine.path('/work')} name=orlop-registry
+            root={ROOT} OUTPUT={self.output} work={self.machine.path('/made')} name=orlop-registry
             fail() {{ echo "$*" >&2; exit 1; }}
             . {ROOT}/appliance/build/package.sh
             {function}"""
@@ -479,7 +479,7 @@ class OutputTest(unittest.TestCase):
         for last, want in (('publish_output; step VirtualBox false', 'The files are written'), ('false', 'Nothing was written')):
             with self.subTest(last=last):
                 done = self.publish('first', f"""
-                    PACKAGE_CACHE='' START_VIRTUALBOX_LOCALLY=true TMPDIR={self.machine.path('/work')}
+                    PACKAGE_CACHE='' START_VIRTUALBOX_LOCALLY=true TMPDIR={self.machine.path('/made')}
                     made=$work
                     . {ROOT}/appliance/build/steps.sh
                     begin

@@ -11,8 +11,8 @@
 #include <stdio.h>
 
 enum change_state { CHANGE_WAITS, CHANGE_LEADS, CHANGE_DONE };
-enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024, BATCH_MAX = 256, LEADERS = 3 };
-/* LEADERS: one commits, one syncs, one tells those of a batch before */
+enum { STALE_MAX = 4096, STALE_NAMES_MAX = 256 * 1024, BATCH_MAX = 256 };
+enum { LEADERS = 3 };                   /* one commits, one syncs, one tells those of a batch before */
 
 /* --- Sleeping and waking ---------------------------------------------------------------------------------------------- */
 

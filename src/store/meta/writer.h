@@ -71,7 +71,7 @@ struct writer {
         struct queue durable;                   /* synced */
         bool busy;                              /* somebody has the turn */
         bool syncing;                           /* somebody syncs what was committed */
-        struct pool *leaders;                   /* owned; take the turn where nobody waits for it: one works, one may sync */
+        struct pool *leaders;                   /* owned; take the turn for what came while somebody had it */
         struct pool_task lead_task;             /* to take the turn; of one at a time */
 
         /* of whoever has the turn */
