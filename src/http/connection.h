@@ -49,7 +49,7 @@ enum {
         ANSWERS_MAX = 128 * 1024 * 1024,
         ANSWER_SHARE = 2,                       /* an answer is at most this part of what is left of them */
         ANSWERS_TRIM = 32 * 1024 * 1024,        /* so much that was freed is worth giving back */
-        EXCHANGE_ARENA_MAX = 64 * 1024 * 1024,
+        EXCHANGE_ARENA_MAX = 64 * 1024 * 1024,  /* a manifest takes twice its size; see --max-manifest */
         HEAD_ROOM = 2 * 1024 * 1024,            /* above every limit of a head that can be set, plus what is received with it */
         SMALL_BODY_MAX = 16 * 1024,             /* an answer's body that is copied behind its head */
         DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */

@@ -1,11 +1,13 @@
 """Every limit of the HTTP engine has its answer, and the rest of the registry does not notice (times are set low by flags)."""
 import json
+import re
 import socket
 import threading
 import time
 
 from support.case import DaemonTest
-from support.registry import OCI_INDEX, OCI_MANIFEST, digest_of, with_query
+from support.commands import run_orlop
+from support.registry import OCI_INDEX, OCI_MANIFEST, descriptor, digest_of, index, with_query
 
 
 class HeadLimitTest(DaemonTest):
@@ -150,6 +152,33 @@ class AnswerLimitTest(DaemonTest):
         for connection in slow:
             connection.close()
         self.wait_for(200)
+
+
+class LargestManifestTest(DaemonTest):
+    """What --max-manifest allows at most is not only accepted, it is served and listed."""
+    @classmethod
+    def setUpClass(cls):
+        most = re.search(r'--max-manifest SIZE .* to ([^)]*)\)', run_orlop('help', 'serve').stdout)[1]
+        cls.flags = ('--max-manifest', most)
+        cls.bytes_max = int(most.removesuffix('MiB')) << 20
+        super().setUpClass()
+
+    def test_annotations_of_that_size(self):
+        """They are kept beside the manifest, so that it takes twice its size."""
+        subject = index([])
+        self.registry.push_manifest(self.repository, 'subject', subject, OCI_INDEX)
+
+        def text(n):
+            return index([], subject=descriptor(OCI_INDEX, subject), annotations={'a': 'x' * n})
+        data = text(self.bytes_max - len(text(0)))
+        self.assertEqual(len(data), self.bytes_max)
+        self.registry.push_manifest(self.repository, 'large', data, OCI_INDEX)
+        for reference in ('large', digest_of(data)):
+            answer = self.registry.manifest(self.repository, reference)
+            self.assertEqual((answer.status, answer.body == data), (200, True), reference)
+        answer = self.registry.request('GET', f'/v2/{self.repository}/referrers/{digest_of(subject)}')
+        self.assertEqual(answer.status, 200)
+        self.assertEqual([entry['digest'] for entry in json.loads(answer.body)['manifests']], [digest_of(data)])
 
 
 class TimeLimitTest(DaemonTest):
