@@ -175,6 +175,7 @@ struct exchange {
         size_t part;                            /* of selection.ranges */
         uint64_t part_at, part_left;            /* what is being sent of the body */
         bool closing_sent;                      /* multipart: its last line is out or in `out` */
+        bool unreadable;                        /* the file: the worker that fetched its bytes failed */
         uint64_t bytes_out;                     /* of the body */
         bool bulk_ended;                        /* a turn of bulk.c came back: what it sent, how it ended */
         bool bulk_cold;

@@ -183,7 +183,7 @@ static void run_steps(struct pool_task *task)
         bool is_broken = ex->do_broken;
 
         if (ex->do_warm)
-                stream_warm(ex->rs.fd, ex->part_at, ex->part_left);
+                ex->unreadable = !stream_warm(ex->rs.fd, ex->part_at, ex->part_left, &ex->e).ok;
         else {
                 if (ex->do_begin)
                         run_begin(ex);

@@ -272,6 +272,10 @@ enum step transmit_more(struct connection *c)
 
         if (ex->working)
                 return STEP_WAIT;
+        if (ex->unreadable) {
+                connection_close(c);
+                return STEP_WAIT;
+        }
         for (;;) {
                 bool cold = false;
                 ssize_t sent = STREAM_AGAIN;

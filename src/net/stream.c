@@ -22,6 +22,7 @@ enum {
         OUT_MAX = STREAM_CHUNK + STREAM_CHUNK / RECORD * 512 + 64 * 1024,       /* handshake messages may come on top */
         CHUNK_FIRST = 64 * 1024,
         SENDFILE_CHUNK = 1024 * 1024,
+        PROBE_STEP = 128 * 1024,                /* what the kernel reads ahead, as a rule */
         WARM_PIECE = 64 * 1024,
 };
 
@@ -496,14 +497,19 @@ static ssize_t read_cached(int file_fd, void *bytes, size_t n, uint64_t offset)
         return got;
 }
 
+static struct result fail_file(ssize_t got, struct err *e)
+{
+        return got < 0 ? FAIL(e, ERR_IO, errno, "read a file that is being sent")
+                       : FAIL(e, ERR_CORRUPT, 0, "a file that is being sent became shorter");
+}
+
 static ssize_t failed_file(ssize_t got, bool *ret_cold, struct err *e)
 {
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
                 *ret_cold = true;
                 return STREAM_AGAIN;
         }
-        IGNORE(got < 0 ? FAIL(e, ERR_IO, errno, "read a file that is being sent")
-                       : FAIL(e, ERR_CORRUPT, 0, "a file that is being sent became shorter"));
+        IGNORE(fail_file(got, e));
         return STREAM_DEAD;
 }
 
@@ -524,21 +530,36 @@ static ssize_t tls_send_file(struct stream *stream, int file_fd, uint64_t offset
         return tls_write(stream, &part, 1, false);
 }
 
+/* How much of the next bytes the page cache has; like read_cached() where that is nothing. sendfile() cannot be asked not to wait for
+ * the disk, and a look at every page would cost as much as sending a tenth of them: one byte of each piece that the kernel reads
+ * at once tells nearly as much. What lies behind the last that was found is left for the next call. */
+static ssize_t cached_bytes(int file_fd, uint64_t offset, size_t n)
+{
+        size_t known = 0;
+        char probe;
+
+        for (size_t at = 0;; at = MIN(at + PROBE_STEP, n - 1)) {
+                ssize_t got = read_cached(file_fd, &probe, 1, offset + at);
+
+                if (got <= 0)
+                        return known ? (ssize_t)known : got;
+                if (at == n - 1)
+                        return (ssize_t)n;
+                known = at;
+        }
+}
+
 static ssize_t plain_send_file(struct stream *stream, int file_fd, uint64_t offset, uint64_t n, bool *ret_cold, struct err *e)
 {
-        size_t want = (size_t)MIN(n, (uint64_t)SENDFILE_CHUNK);
         off_t at = (off_t)offset;
-        ssize_t got, sent;
-        char probe;
+        ssize_t have, sent;
 
         if (stream->dead)
                 return STREAM_DEAD;
-        got = read_cached(file_fd, &probe, 1, offset);
-        if (got == 1 && want > 1)
-                got = read_cached(file_fd, &probe, 1, offset + want - 1);
-        if (got <= 0)
-                return failed_file(got, ret_cold, e);
-        sent = sendfile(stream->fd, file_fd, &at, want);
+        have = cached_bytes(file_fd, offset, (size_t)MIN(n, (uint64_t)SENDFILE_CHUNK));
+        if (have <= 0)
+                return failed_file(have, ret_cold, e);
+        sent = sendfile(stream->fd, file_fd, &at, (size_t)have);
         if (sent > 0)
                 return sent;
         if (sent < 0 && (errno == EAGAIN || errno == EINTR))
@@ -555,12 +576,16 @@ ssize_t stream_send_file(struct stream *stream, int file_fd, uint64_t offset, ui
                            : plain_send_file(stream, file_fd, offset, n, ret_cold, e);
 }
 
-void stream_warm(int file_fd, uint64_t offset, uint64_t n)
+RESULT stream_warm(int file_fd, uint64_t offset, uint64_t n, struct err *e)
 {
         char piece[WARM_PIECE];
 
         n = MIN(n, (uint64_t)SENDFILE_CHUNK);
-        for (uint64_t at = 0; at < n; at += sizeof piece)
-                if (pread(file_fd, piece, (size_t)MIN(n - at, (uint64_t)sizeof piece), (off_t)(offset + at)) <= 0)
-                        return;         /* whoever sends it will see the error */
+        for (uint64_t at = 0; at < n; at += sizeof piece) {
+                ssize_t got = pread(file_fd, piece, (size_t)MIN(n - at, (uint64_t)sizeof piece), (off_t)(offset + at));
+
+                if (got <= 0)           /* what comes before can be sent, where it is enough for cached_bytes() to see it */
+                        return at > PROBE_STEP ? OK : fail_file(got, e);
+        }
+        return OK;
 }

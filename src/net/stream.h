@@ -69,8 +69,9 @@ ssize_t stream_write(struct stream *stream, const struct iovec *parts, int count
 /* > 0: bytes of the file taken. STREAM_DEAD also where the file cannot be read: e is set then. Reads from the page cache where
  * that can be; ret_cold: the bytes must be fetched from the disk first, which would block (stream_warm()). */
 ssize_t stream_send_file(struct stream *stream, int file_fd, uint64_t offset, uint64_t n, bool *ret_cold, struct err *e);
-/* Fetches a piece of the file into the page cache. Blocks: a worker's work. */
-void stream_warm(int file_fd, uint64_t offset, uint64_t n);
+/* Fetches a piece of the file into the page cache. Blocks: a worker's work. It fails where the disk does: trying to send again would
+ * only say once more that the bytes must be fetched. */
+RESULT stream_warm(int file_fd, uint64_t offset, uint64_t n, struct err *e);
 /* > 0: all is sent. */
 ssize_t stream_flush(struct stream *stream);
 /* Bytes that were written and the peer has not acknowledged: the socket's, and with TLS those that wait for it. */
