@@ -131,6 +131,11 @@ static void app_fail(struct http_request *rq, struct http_response *rs, int stat
         api_fail(rq, rs, status, e);
 }
 
+void api_ended(void *request, struct result result, const struct err *e)
+{
+        http_request_answer(request, result, e);
+}
+
 static bool refuse(struct http_request *rq, struct http_response *rs, const char *message)
 {
         struct err e;

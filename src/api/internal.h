@@ -65,6 +65,9 @@ struct slice api_digest_text(struct http_request *rq, const struct digest *diges
 /* Answers an error; status 0: the one that belongs to its code. */
 void api_fail(struct http_request *rq, struct http_response *rs, int status, const struct err *e);
 
+/* For what a request began and does not wait for (try_soon): the request, which is the argument, is answered. */
+void api_ended(void *request, struct result result, const struct err *e);
+
 extern const struct http_route api_route_table[];
 extern const size_t api_route_count;
 
@@ -74,9 +77,9 @@ RESULT blob_head(struct http_request *rq, struct http_response *rs, struct err *
 RESULT blob_get(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT blob_delete(struct http_request *rq, struct http_response *rs, struct err *e);
 
-bool upload_post_soon(struct http_request *rq, struct http_response *rs);
-bool upload_patch_soon(struct http_request *rq, struct http_response *rs);
-bool upload_put_soon(struct http_request *rq, struct http_response *rs);
+bool upload_post_soon(struct http_request *rq);
+bool upload_patch_soon(struct http_request *rq);
+bool upload_put_soon(struct http_request *rq);
 RESULT upload_post(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT upload_post_finish(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT upload_get(struct http_request *rq, struct http_response *rs, struct err *e);
@@ -91,7 +94,7 @@ void upload_fini(struct http_request *rq);
 
 bool manifest_now(struct http_request *rq, struct http_response *rs);
 RESULT manifest_get(struct http_request *rq, struct http_response *rs, struct err *e);
-bool manifest_put_soon(struct http_request *rq, struct http_response *rs);
+bool manifest_put_soon(struct http_request *rq);
 RESULT manifest_put(struct http_request *rq, struct http_response *rs, struct err *e);
 RESULT manifest_delete(struct http_request *rq, struct http_response *rs, struct err *e);
 

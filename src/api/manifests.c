@@ -57,8 +57,7 @@ struct manifest_push {
         struct registry_manifest_request request;
         struct registry_manifest_result result;
         struct slice tags[API_TAGS_PER_PUT_MAX];
-        struct registry_manifest_push *soon;    /* of one that is answered later, with where to answer */
-        struct http_response *rs;               /* borrowed */
+        struct registry_manifest_push *soon;    /* of one that is answered later */
 };
 
 static void begin_push(struct http_request *rq, struct manifest_push *push)
@@ -105,25 +104,20 @@ RESULT manifest_put(struct http_request *rq, struct http_response *rs, struct er
         return OK;
 }
 
-static void pushed(void *arg, struct result result, const struct err *e)
-{
-        struct http_request *rq = arg;
-        struct manifest_push *push = rq->state;
-
-        if (result.ok)
-                answer_pushed(rq, push->rs, push);
-        http_request_answer(rq, result, e);
-}
-
 static void put_later(struct http_request *rq)
 {
         struct manifest_push *push = rq->state;
 
-        registry_manifest_put_soon(registry_of(rq), push->soon, pushed, rq);
+        registry_manifest_put_soon(registry_of(rq), push->soon, api_ended, rq);
+}
+
+static void answer_put(struct http_request *rq, struct http_response *rs)
+{
+        answer_pushed(rq, rs, rq->state);
 }
 
 /* On the loop, where a small manifest takes no longer than other requests. */
-bool manifest_put_soon(struct http_request *rq, struct http_response *rs)
+bool manifest_put_soon(struct http_request *rq)
 {
         struct manifest_push *push = rq->body.n <= SMALL_MANIFEST_MAX ? arena_alloc(rq->arena, sizeof *push) : NULL;
         struct err ignored;
@@ -134,9 +128,9 @@ bool manifest_put_soon(struct http_request *rq, struct http_response *rs)
         if (!api_repository(rq, &push->request.repository, &ignored).ok || !further_tags(rq, push->tags, &push->request.tag_count))
                 return false;
         push->soon = registry_manifest_try_put(registry_of(rq), &push->request, rq->arena, &push->result);
-        push->rs = rs;
         rq->state = push;
         rq->later = put_later;
+        rq->answer = answer_put;
         return push->soon;
 }
 

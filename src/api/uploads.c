@@ -9,9 +9,6 @@ struct upload_request {
         struct push *push;              /* owned */
         struct digest want;             /* of a closing request */
         uint64_t end;                   /* where the body must end; UINT64_MAX: wherever it does */
-        /* of one that is answered later: how, and where */
-        void (*answer)(struct http_request *rq, struct http_response *rs);
-        struct http_response *rs;       /* borrowed */
 };
 
 static struct upload_request *upload_of(struct http_request *rq)
@@ -272,38 +269,17 @@ static void answer_stored(struct http_request *rq, struct http_response *rs)
         answer_created(rq, rs, &upload_of(rq)->want);
 }
 
-static void ended(void *arg, struct result result, const struct err *e)
-{
-        struct http_request *rq = arg;
-        struct upload_request *upload = upload_of(rq);
-
-        if (result.ok)
-                upload->answer(rq, upload->rs);
-        http_request_answer(rq, result, e);
-}
-
 static void save_later(struct http_request *rq)
 {
-        push_save_soon(upload_of(rq)->push, ended, rq);
+        push_save_soon(upload_of(rq)->push, api_ended, rq);
 }
 
 static void store_later(struct http_request *rq)
 {
-        push_commit_soon(upload_of(rq)->push, &upload_of(rq)->want, ended, rq);
+        push_commit_soon(upload_of(rq)->push, &upload_of(rq)->want, api_ended, rq);
 }
 
-static bool answer_later(struct http_request *rq, struct http_response *rs, void (*later)(struct http_request *rq),
-                         void (*answer)(struct http_request *rq, struct http_response *rs))
-{
-        struct upload_request *upload = upload_of(rq);
-
-        upload->rs = rs;
-        upload->answer = answer;
-        rq->later = later;
-        return true;
-}
-
-bool upload_post_soon(struct http_request *rq, struct http_response *rs)
+bool upload_post_soon(struct http_request *rq)
 {
         struct upload_request *upload;
         enum sha_algorithm algorithm;
@@ -316,7 +292,9 @@ bool upload_post_soon(struct http_request *rq, struct http_response *rs)
                 return false;
         if (!upload_request_new(rq, &upload, &ignored).ok || !push_try_begin(registry_of(rq), repository, algorithm, &upload->push))
                 return false;
-        return answer_later(rq, rs, save_later, answer_begun);
+        rq->later = save_later;
+        rq->answer = answer_begun;
+        return true;
 }
 
 /* Is the body what Content-Range says, behind what is there? */
@@ -344,17 +322,19 @@ static bool take_small(struct http_request *rq, const struct digest *want, struc
         return false;
 }
 
-bool upload_patch_soon(struct http_request *rq, struct http_response *rs)
+bool upload_patch_soon(struct http_request *rq)
 {
         struct upload_request *upload;
         struct err ignored;
 
         if (!upload_request_new(rq, &upload, &ignored).ok || !take_small(rq, NULL, &upload->push))
                 return false;
-        return answer_later(rq, rs, save_later, answer_saved);
+        rq->later = save_later;
+        rq->answer = answer_saved;
+        return true;
 }
 
-bool upload_put_soon(struct http_request *rq, struct http_response *rs)
+bool upload_put_soon(struct http_request *rq)
 {
         struct slice digest = http_request_query(rq, S("digest"), 0);
         struct upload_request *upload;
@@ -363,7 +343,9 @@ bool upload_put_soon(struct http_request *rq, struct http_response *rs)
         if (!digest.p || !upload_request_new(rq, &upload, &ignored).ok || !digest_parse(digest, &upload->want, &ignored).ok ||
             !take_small(rq, &upload->want, &upload->push))
                 return false;
-        return answer_later(rq, rs, store_later, answer_stored);
+        rq->later = store_later;
+        rq->answer = answer_stored;
+        return true;
 }
 
 /* --- GET and DELETE --------------------------------------------------------------------------------------------------- */

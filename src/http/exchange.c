@@ -251,7 +251,7 @@ bool exchange_try_soon(struct connection *c, struct slice body)
         struct http_request *rq = &ex->rq;
 
         rq->body = body;
-        if (!rq->route->try_soon || !rq->route->try_soon(rq, &ex->rs))
+        if (!rq->route->try_soon || !rq->route->try_soon(rq))
                 return false;
         ex->do_begin = false;
         ex->begun = ex->finished = ex->working = true;
@@ -265,7 +265,9 @@ void http_request_answer(struct http_request *rq, struct result result, const st
 {
         struct exchange *ex = CONTAINER_OF(rq, struct exchange, rq);
 
-        if (!result.ok) {
+        if (result.ok) {
+                rq->answer(rq, &ex->rs);
+        } else {
                 ex->e = *e;
                 fail_step(ex);
         }

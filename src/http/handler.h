@@ -12,8 +12,8 @@
  * Threads: `try_now` runs on the connection's loop and must not block, do I/O or take long: it answers from memory, or returns
  * false and leaves the response untouched. `try_soon` is the same for a request whose body is there (BODY_WHOLE, or BODY_STREAM
  * where it came whole with its head) and stands in rq->body, as far as the loop can go: it sets rq->later, which the engine calls
- * at once, on the loop. That starts what takes time elsewhere, and whoever ends it calls http_request_answer(). All others run on a
- * worker, one after another for one request, and may block.
+ * at once, on the loop. That starts what takes time elsewhere, and whoever ends it calls http_request_answer(), which has rq->answer
+ * word the answer. All others run on a worker, one after another for one request, and may block.
  * `fini` runs last, on any thread, whatever happened, once `begin`, `finish` or one of the two above answered or failed; where
  * another thread than the loop ran, before the answer goes out, so that a client that has its answer finds nothing held.
  *
@@ -38,6 +38,8 @@ struct http_header {
         struct slice name, value;       /* as sent; value is trimmed */
 };
 
+struct http_response;
+
 #define ROUTE_PARAMS_MAX 4
 #define REQUEST_ID_LENGTH 16
 #define HTTP_RESPONSE_HEADERS_MAX 24
@@ -56,6 +58,7 @@ struct http_request {
         uint64_t length;
         struct slice body;              /* BODY_WHOLE, in finish; in try_soon */
         void (*later)(struct http_request *rq);         /* see try_soon */
+        void (*answer)(struct http_request *rq, struct http_response *rs);
         struct arena *arena;
         struct slice peer;              /* "192.0.2.1:4711", "unix" */
         bool tls;
@@ -64,7 +67,7 @@ struct http_request {
         void *state;                    /* the handler's own, freed by its fini */
 };
 
-/* The end of what rq->later began, on any thread, once. OK: the response is set; otherwise e becomes the answer. Whoever calls it has
+/* The end of what rq->later began, on any thread, once. OK: rq->answer sets the response; otherwise e becomes it. Whoever calls this has
  * returned from it before http_server_free(). */
 void http_request_answer(struct http_request *rq, struct result result, const struct err *e);
 /* The first header of that name (any case); .p NULL where there is none. */
@@ -112,7 +115,7 @@ struct http_route {
         bool slash;
         const _Atomic uint64_t *body_max;       /* BODY_WHOLE: read for each request; its value may change at any time */
         bool (*try_now)(struct http_request *rq, struct http_response *rs);             /* optional */
-        bool (*try_soon)(struct http_request *rq, struct http_response *rs);            /* optional */
+        bool (*try_soon)(struct http_request *rq);                                      /* optional */
         RESULT_FN(begin, (struct http_request *rq, struct http_response *rs, struct err *e));
         RESULT_FN(write, (struct http_request *rq, struct slice bytes, struct err *e));
         RESULT_FN(finish, (struct http_request *rq, struct http_response *rs, struct err *e));

@@ -117,23 +117,17 @@ static void stream_fini(struct http_request *rq)
 }
 
 /* Bodies of one byte go on from the loop: "0" ends in an error, each other byte in itself, and that on a thread of its own. */
-struct soon {
-        struct http_request *rq;
-        struct http_response *rs;
-        char byte;
-};
+static void answer_soon(struct http_request *rq, struct http_response *rs)
+{
+        http_response_bytes(rs, 200, S("text/plain"), arena_copy(rq->arena, rq->body));
+}
 
 static void *end_soon(void *arg)
 {
-        struct soon *soon = arg;
+        struct http_request *rq = arg;
         struct err error;
 
-        if (soon->byte == '0') {
-                http_request_answer(soon->rq, FAIL(&error, ERR_DENIED, 0, "not this one"), &error);
-        } else {
-                http_response_bytes(soon->rs, 200, S("text/plain"), (struct slice){ &soon->byte, 1 });
-                http_request_answer(soon->rq, OK, NULL);
-        }
+        http_request_answer(rq, rq->body.p[0] == '0' ? FAIL(&error, ERR_DENIED, 0, "not this one") : OK, &error);
         atomic_fetch_sub(&figures.answering, 1);
         return NULL;
 }
@@ -143,20 +137,16 @@ static void start_soon(struct http_request *rq)
         pthread_t thread;
 
         atomic_fetch_add(&figures.answering, 1);
-        assert_int_equal(pthread_create(&thread, NULL, end_soon, rq->state), 0);
+        assert_int_equal(pthread_create(&thread, NULL, end_soon, rq), 0);
         pthread_detach(thread);
 }
 
-static bool stream_soon(struct http_request *rq, struct http_response *rs)
+static bool stream_soon(struct http_request *rq)
 {
-        struct soon *soon;
-
         if (rq->body.n != 1)
                 return false;
-        soon = arena_alloc(rq->arena, sizeof *soon);
-        *soon = (struct soon){ .rq = rq, .rs = rs, .byte = rq->body.p[0] };
-        rq->state = soon;
         rq->later = start_soon;
+        rq->answer = answer_soon;
         return true;
 }
 

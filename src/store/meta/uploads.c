@@ -40,6 +40,17 @@ static RESULT begin(struct tx *tx, void *arg, struct err *e)
                                                         V_I(tx->now_us)), e);
 }
 
+/* For callers that do not wait. */
+static void start(struct meta *m, change_fn *run, const struct session *of, meta_done_fn *done, void *arg)
+{
+        struct session *session = soon_new(run, false, sizeof *session, done, arg);
+
+        if (!session)
+                return;
+        *session = *of;
+        soon_start(m, session);
+}
+
 RESULT meta_upload_begin(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state, struct err *e)
 {
         struct session session = { .repository = repository, .id = id, .hash_state = hash_state };
@@ -50,12 +61,7 @@ RESULT meta_upload_begin(struct meta *m, struct slice repository, const struct u
 void meta_upload_begin_soon(struct meta *m, struct slice repository, const struct upload_id *id, struct slice hash_state,
                             meta_done_fn *done, void *arg)
 {
-        struct session *session = soon_new(begin, false, sizeof *session, done, arg);
-
-        if (!session)
-                return;
-        *session = (struct session){ .repository = repository, .id = id, .hash_state = hash_state };
-        soon_start(m, session);
+        start(m, begin, &(struct session){ .repository = repository, .id = id, .hash_state = hash_state }, done, arg);
 }
 
 static RESULT save(struct tx *tx, void *arg, struct err *e)
@@ -77,12 +83,7 @@ RESULT meta_upload_save(struct meta *m, const struct upload_id *id, uint64_t rec
 void meta_upload_save_soon(struct meta *m, const struct upload_id *id, uint64_t received, struct slice hash_state,
                            meta_done_fn *done, void *arg)
 {
-        struct session *session = soon_new(save, false, sizeof *session, done, arg);
-
-        if (!session)
-                return;
-        *session = (struct session){ .id = id, .received = received, .hash_state = hash_state };
-        soon_start(m, session);
+        start(m, save, &(struct session){ .id = id, .received = received, .hash_state = hash_state }, done, arg);
 }
 
 static RESULT session_repository(struct db *db, struct slice repository, const struct upload_id *id, int64_t *ret_id, struct err *e)
