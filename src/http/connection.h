@@ -55,6 +55,7 @@ enum {
         DRAIN_BYTES_MAX = 256 * 1024,           /* of a body that nobody wants, to keep the connection */
         BULK_BYTES_MIN = 256 * 1024,            /* with so much left to send, a connection lets others go first */
         BULK_TURN_BYTES = 1024 * 1024,          /* what a thread of bulk.c sends at once */
+        LARGE_BODY_MIN = 1024 * 1024,           /* for a body like that, loops go first; see priority.c */
         TURN_BYTES = 512 * 1024,                /* then other connections of the loop have their turn, */
         RECEIVE_TURN_BYTES = 256 * 1024,        /* which come more slowly, above all where they are decrypted, */
         TURN_STEPS = 64,                        /* and after so many changes of state */
@@ -142,6 +143,7 @@ struct exchange {
         struct http_request rq;
         struct head head;
         int64_t started_us;
+        bool is_large;                          /* counted in server->priority */
 
         /* the body in */
         struct chunked chunked;
@@ -229,10 +231,18 @@ struct scratches {
         unsigned count;
 };
 
+struct priority {
+        pthread_mutex_t lock;                   /* for what stands below */
+        pid_t loops[LOOPS_MAX];                 /* their threads */
+        unsigned loop_count;
+        int transfers;                          /* of large bodies */
+};
+
 struct http_server {
         struct pool *pool;                      /* borrowed */
         struct pool *bulk;                      /* owned; the threads of bulk.c. NULL: plain */
         struct scratches scratches;
+        struct priority priority;
         struct http_app app;
         struct tls *tls;                        /* borrowed; NULL: plain */
         unsigned loop_count;
@@ -323,6 +333,15 @@ enum step transmit_more(struct connection *c);
 void held_take(struct exchange *ex);
 /* The body is out, or stands in ex->out: what handlers allocated goes. Their fini has run. */
 void held_drop(struct exchange *ex);
+
+/* --- priority.c ------------------------------------------------------------------------------------------------------- */
+
+void priority_init(struct priority *priority);
+void priority_fini(struct priority *priority);
+void priority_add_loop(struct priority *priority);      /* on its thread */
+/* A large body comes or goes: until it is dropped, all loops go first. On the exchange's loop. */
+void priority_raise(struct exchange *ex);
+void priority_drop(struct exchange *ex);
 
 /* --- scratches.c ------------------------------------------------------------------------------------------------------ */
 

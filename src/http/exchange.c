@@ -91,6 +91,7 @@ void exchange_end(struct exchange *ex)
         log_request(ex);
         end_handlers(ex);
         held_drop(ex);
+        priority_drop(ex);
         receive_fini(ex);
         c->exchange = NULL;
         atomic_fetch_sub(&home->figures.requests_running, 1);

@@ -241,6 +241,8 @@ static enum step hand_over(struct exchange *ex)
 {
         if (ex->fill.p && ex->fill.n == ex->fill.capacity && ex->buffer_want < BODY_BUFFER_MAX)
                 ex->buffer_want *= BODY_BUFFER_STEP;
+        if (ex->body_given >= LARGE_BODY_MIN)
+                priority_raise(ex);
         ex->busy = ex->fill;
         ex->fill = (struct body_buffer){ 0 };
         keep_rest_of_page(ex);

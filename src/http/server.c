@@ -12,12 +12,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 
-enum { ACCEPT_RETRY_MS = 100, POLL_MS = 5, LOOP_STACK = 512 * 1024, LOOP_NICE = -4 };
+enum { ACCEPT_RETRY_MS = 100, POLL_MS = 5, LOOP_STACK = 512 * 1024 };
 
 /* --- Accepting -------------------------------------------------------------------------------------------------------- */
 
@@ -294,21 +293,11 @@ static void abort_all(struct loop_message *message)
         connection_abort(CONTAINER_OF(message, struct http_loop, abort_message));
 }
 
-/* A loop has little to do, and all its connections wait for it: where the system lets it (root, CAP_SYS_NICE, LimitNICE=), it goes
- * before the threads that hash and encrypt. p99 of small requests beside large transfers over TLS: 6.9 ms without, 2.9 with.
- * (At -10 it is 1.8, and pushes of small images cost 15 % more: loops come too early to find several things to do.) */
-static void go_first(void)
-{
-        id_t thread = (id_t)gettid();
-
-        setpriority(PRIO_PROCESS, thread, getpriority(PRIO_PROCESS, thread) + LOOP_NICE);
-}
-
 static void *loop_main(void *arg)
 {
         struct http_loop *home = arg;
 
-        go_first();
+        priority_add_loop(&home->server->priority);
         log_gather();
         loop_run(home->loop);
         log_gather_end();
@@ -376,6 +365,7 @@ RESULT http_server_new(const struct http_server_config *config, struct http_serv
         if (!server)
                 return FAIL(e, ERR_NOMEM, ENOMEM, "prepare the HTTP server");
         scratches_init(&server->scratches);
+        priority_init(&server->priority);
         for (size_t i = 0; i < config->app.route_count; i++)
                 if (config->app.routes[i].action == 0)
                         return FAIL(e, ERR_INTERNAL, 0, "route %s has no action", config->app.routes[i].pattern);
@@ -403,6 +393,7 @@ void http_server_free(struct http_server *server)
                 close_listener(&server->listeners[i]);
         pool_free(server->bulk);
         scratches_fini(&server->scratches);
+        priority_fini(&server->priority);
         for (unsigned i = 0; i < server->loop_count; i++)
                 loop_tear_down(&server->loops[i]);
         free(server);

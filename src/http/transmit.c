@@ -123,6 +123,8 @@ enum step transmit_begin(struct connection *c)
                 connection_close(c);
                 return STEP_WAIT;
         }
+        if (ex->rs.kind == HTTP_BODY_FILE && ex->selection.has_body && ex->selection.length >= LARGE_BODY_MIN)
+                priority_raise(ex);
         c->state = CONNECTION_SEND;
         return STEP_GO_ON;
 }
