@@ -130,6 +130,9 @@ struct body_buffer {
         size_t n, capacity;
 };
 
+/* What a request's handlers know of it. A broken body is told to who was told of the beginning, and that is their end, too. */
+enum told { TOLD_NOTHING, TOLD_BEGIN, TOLD_FINISH, TOLD_END };
+
 struct exchange {
         struct pool_task task;
         struct loop_message done;
@@ -156,14 +159,13 @@ struct exchange {
         struct buf whole;                       /* BODY_WHOLE */
         uint64_t bytes_in;
         bool broken;                            /* it broke off */
-        bool broken_told;                       /* the handler knows it, or has no need to */
         int broken_status;                      /* what to answer then; 0: nobody is there to hear it */
         struct err broken_error;
 
         /* the handlers' steps; the worker's, or the bulk thread's, while `working` */
         bool working;
         bool do_begin, do_finish, do_broken, do_warm;
-        bool begun, finished, ended;          /* what the handlers were told; ended: fini */
+        enum told told;
         struct http_response rs;
         int64_t out_us;                         /* when the answer was out; 0: see for yourself */
         struct err e;                           /* what failed, for the answer and the log */

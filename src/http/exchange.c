@@ -77,9 +77,9 @@ static void log_request(const struct exchange *ex)
 /* Once, and before the answer goes out: who has read it may come back at once for what the handlers held. */
 static void end_handlers(struct exchange *ex)
 {
-        if ((ex->begun || ex->finished) && !ex->ended && ex->rq.route->fini)
+        if ((ex->told == TOLD_BEGIN || ex->told == TOLD_FINISH) && ex->rq.route->fini)
                 ex->rq.route->fini(&ex->rq);
-        ex->ended = true;
+        ex->told = TOLD_END;
 }
 
 void exchange_end(struct exchange *ex)
@@ -131,7 +131,7 @@ static void fail_step(struct exchange *ex)
 static void run_begin(struct exchange *ex)
 {
         ex->do_begin = false;
-        ex->begun = true;
+        ex->told = TOLD_BEGIN;
         if (ex->rq.route->begin && !ex->rq.route->begin(&ex->rq, &ex->rs, &ex->e).ok)
                 fail_step(ex);
 }
@@ -147,7 +147,7 @@ static void run_write(struct exchange *ex)
 static void run_finish(struct exchange *ex)
 {
         ex->do_finish = false;
-        ex->finished = true;
+        ex->told = TOLD_FINISH;
         if (!ex->rq.route->finish(&ex->rq, &ex->rs, &ex->e).ok)
                 fail_step(ex);
 }
@@ -155,7 +155,7 @@ static void run_finish(struct exchange *ex)
 static void run_broken(struct exchange *ex)
 {
         ex->do_broken = false;
-        if (ex->begun && ex->rq.route->broken)
+        if (ex->rq.route->broken)
                 ex->rq.route->broken(&ex->rq);
 }
 
@@ -255,7 +255,8 @@ bool exchange_try_soon(struct connection *c, struct slice body)
         if (!rq->route->try_soon || !rq->route->try_soon(rq))
                 return false;
         ex->do_begin = false;
-        ex->begun = ex->finished = ex->working = true;
+        ex->told = TOLD_FINISH;
+        ex->working = true;
         ex->done.run = steps_done;
         let_answer(ex);
         rq->later(rq);
@@ -333,7 +334,7 @@ static enum step start_handler(struct connection *c)
 
         ex->before_handler = arena_mark(&ex->arena);
         if (route->try_now && route->try_now(&ex->rq, &ex->rs)) {
-                ex->begun = true;
+                ex->told = TOLD_BEGIN;
                 return transmit_begin(c);
         }
         switch (route->body) {

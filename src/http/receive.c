@@ -248,7 +248,6 @@ static enum step hand_over(struct exchange *ex)
         keep_rest_of_page(ex);
         ex->body_given += ex->busy.n;
         ex->do_broken = ex->broken;
-        ex->broken_told = ex->broken;
         ex->do_finish = ex->body_complete && !ex->broken;
         return exchange_submit(ex);
 }
@@ -320,18 +319,14 @@ enum step receive_break(struct connection *c, int status)
 
         ex->broken = true;
         ex->broken_status = status;
-        if (ex->working)
-                return STEP_WAIT;
-        ex->broken_told = !ex->begun;           /* who never heard of the request need not hear of its end */
-        return STEP_GO_ON;
+        return ex->working ? STEP_WAIT : STEP_GO_ON;
 }
 
 enum step receive_close(struct connection *c)
 {
         struct exchange *ex = c->exchange;
-        bool listens = ex->rq.route && ex->rq.route->body == BODY_STREAM && ex->begun && !ex->finished && ex->rs.status == 0;
 
-        if (!listens || ex->broken_told)
+        if (ex->told != TOLD_BEGIN || ex->rs.status)
                 return STEP_GO_ON;
         ex->broken = true;
         return hand_over(ex);
@@ -358,8 +353,8 @@ enum step receive_body(struct connection *c)
                 return streams && !ex->continue_owed && !ex->broken ? receive_stream(c) : STEP_WAIT;
         if (ex->rs.status)
                 return transmit_begin(c);
-        if (ex->broken)
-                return ex->broken_told ? end_broken(c) : hand_over(ex);
+        if (ex->broken)                         /* who never heard of the request need not hear of its end */
+                return ex->told == TOLD_BEGIN ? hand_over(ex) : end_broken(c);
         if (ex->continue_owed && ex->do_begin)
                 return exchange_submit(ex);     /* whether the body is wanted is asked first */
         if (ex->continue_owed && !ask_for_body(c)) {

@@ -108,7 +108,7 @@ static void compose(struct connection *c, struct slice date)
         message_head(&ex->out, &ex->rq, &ex->rs, &ex->selection, &facts);
         begin_part(ex);
         join_small_body(ex);
-        if (ex->ended && ex->part_left == 0 && ex->selection.range_count <= 1)
+        if (ex->told == TOLD_END && ex->part_left == 0 && ex->selection.range_count <= 1)
                 held_drop(ex);
         ex->composed = true;
 }
