@@ -7,6 +7,7 @@
  *      transmit.c      an answer on its way out
  *      held.c          what answers hold in memory, all together
  *      bulk.c          large files over TLS: encrypted by threads of their own
+ *      priority.c      loops go first while large bodies come or go
  *      scratches.c     memory for TLS, for threads that are lent a stream
  *
  * Memory of ours that a connection holds at most (TLS sessions of OpenSSL come on top):
