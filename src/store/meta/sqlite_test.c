@@ -408,11 +408,20 @@ static void failed_sync_is_told_and_made_good(void **state)
         struct writer *writer = &w->meta->writer;
         int pipe_fds[2], log_fd = dup(writer->log_fd);
         struct upload_id id = upload_id_new();
+        atomic_int over = 0;
+        struct started started = { .job = { .w = w, .name = S("later") }, .over = &over };
 
         assert_int_equal(pipe(pipe_fds), 0);
         put(w, S("a"), S("{}"), S("x"));
         assert_int_equal(dup2(pipe_fds[0], writer->log_fd), writer->log_fd);
         must_fail(meta_tag_delete(w->meta, S("a"), S("x"), &e), ERR_IO);
+        writer->log_suspect = false;
+        started.change = (struct change){ .run = add_repository, .arg = &started.job, .synced = true, .e = &started.err, .done = note_end };
+        writer_start(writer, &started.change);
+        while (!over)
+                usleep(1000);
+        assert_false(started.change.result.ok);         /* who does not wait is told, too, and not before it is known */
+        assert_int_equal(started.err.code, ERR_IO);
         assert_true(writer->log_suspect);
         must(meta_upload_begin(w->meta, S("a"), &id, S("x"), &e));      /* asks for no sync */
         assert_true(writer->log_suspect);
