@@ -322,15 +322,14 @@ RESULT client_receive(struct client *client, void *room, size_t size, size_t *re
 
 RESULT client_receive_all(struct client *client, struct buf *b, struct err *e)
 {
-        size_t n = 1;
-
         if (client->body_left > b->max - b->n)
                 return FAIL(e, ERR_LIMIT, 0, "the answer has %llu bytes; %zu are the most", (unsigned long long)client->body_left,
                             b->max - b->n);
-        while (n) {
-                char *room = buf_reserve(b, (size_t)client->body_left + 1);
+        while (client->body_left) {
+                char *room = buf_reserve(b, (size_t)client->body_left);
+                size_t n;
 
-                if (!room && client->body_left)
+                if (!room)
                         return FAIL(e, ERR_NOMEM, 0, "no memory for an answer");
                 TRY(client_receive(client, room, (size_t)client->body_left, &n, e));
                 b->n += n;

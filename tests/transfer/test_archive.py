@@ -243,6 +243,18 @@ class RoundTripTest(ArchiveTest):
             self.assertLess(kib, MEMORY_KIB_MAX)
 
 
+    def test_the_largest_manifest(self):
+        def text(n):
+            return index([], annotations={'a': 'x' * n})
+        most = ('--max-manifest', '8KiB')
+        data, copy = text(8192 - len(text(0))), self.folder / 'copy'
+        with Daemon(*most, data=self.data) as orlop, Registry(orlop) as registry:
+            registry.push_manifest('team/large', '1', data, OCI_INDEX)
+            self.ok('export', *most, 'team/large', self.tar)
+        self.ok('import', *most, self.tar, data=copy)
+        self.has({('team/large', '1'): digest_of(data)}, data=copy)
+
+
 class FormTest(ArchiveTest):
     def test_any_order(self):
         members, digest = image_members()
