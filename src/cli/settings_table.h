@@ -55,7 +55,7 @@
         X(stop_timeout_ms, "stop-timeout", DURATION, "TIME", "30s", 0, DAY, NETWORK, LIVE, NULL, \
           "How long running transfers may take to finish when the registry is told to stop.") \
         \
-        X(max_manifest_bytes, "max-manifest", BYTES, "SIZE", "4MiB", 4 * KIB, 16 * MIB, LIMITS, LIVE, NULL, \
+        X(max_manifest_bytes, "max-manifest", BYTES, "SIZE", "4MiB", 4 * KIB, 8 * MIB, LIMITS, LIVE, NULL, \
           "Largest manifest.") \
         X(max_upload_bytes, "max-upload", BYTES, "SIZE", "0", 0, 1024 * TIB, LIMITS, LIVE, NULL, \
           "Largest blob; 0 sets no limit.") \

@@ -120,7 +120,7 @@ class BodyLimitTest(DaemonTest):
 
 class AnswerLimitTest(DaemonTest):
     """Large answers lie in memory until they are read: 128 MiB of all together, then they are refused. Smaller ones are not."""
-    flags = ('--max-manifest', '16MiB')
+    flags = ('--max-manifest', '8MiB')
 
     def push(self, tag, size):
         text = json.dumps({'schemaVersion': 2, 'mediaType': OCI_INDEX, 'manifests': [], 'annotations': {'a': 'x' * (size - 200)}})
@@ -138,7 +138,7 @@ class AnswerLimitTest(DaemonTest):
         self.fail(f'no answer with {status}')
 
     def test_clients_that_do_not_read(self):
-        self.push('large', 12 << 20)
+        self.push('large', 8 << 20)
         self.push('small', 300 << 10)
         slow = [self.connect() for _ in range(20)]
         for connection in slow:
@@ -164,21 +164,28 @@ class LargestManifestTest(DaemonTest):
         super().setUpClass()
 
     def test_annotations_of_that_size(self):
-        """They are kept beside the manifest, so that it takes twice its size."""
+        """A page of referrers has them once more: those of the manifest, and those in the tag that older clients keep."""
         subject = index([])
         self.registry.push_manifest(self.repository, 'subject', subject, OCI_INDEX)
 
-        def text(n):
+        def referrer(n):
             return index([], subject=descriptor(OCI_INDEX, subject), annotations={'a': 'x' * n})
-        data = text(self.bytes_max - len(text(0)))
-        self.assertEqual(len(data), self.bytes_max)
+        data = referrer(self.bytes_max - len(referrer(0)))
+
+        def listing(n):
+            return index([descriptor(OCI_INDEX, data, annotations={'a': 'x' * n})])
+        fallback = listing(self.bytes_max - len(listing(0)))
+        self.assertEqual((len(data), len(fallback)), (self.bytes_max, self.bytes_max))
         self.registry.push_manifest(self.repository, 'large', data, OCI_INDEX)
+        self.registry.push_manifest(self.repository, digest_of(subject).replace(':', '-'), fallback, OCI_INDEX)
         for reference in ('large', digest_of(data)):
             answer = self.registry.manifest(self.repository, reference)
             self.assertEqual((answer.status, answer.body == data), (200, True), reference)
         answer = self.registry.request('GET', f'/v2/{self.repository}/referrers/{digest_of(subject)}')
         self.assertEqual(answer.status, 200)
         self.assertEqual([entry['digest'] for entry in json.loads(answer.body)['manifests']], [digest_of(data)])
+        run = run_orlop('ls', self.repository, '--data', self.orlop.data)
+        self.assertEqual((run.returncode, 'large' in run.stdout), (0, True), run.stderr)
 
 
 class TimeLimitTest(DaemonTest):
