@@ -128,12 +128,21 @@ static void fail_step(struct exchange *ex)
         ex->connection->home->server->app.fail(&ex->rq, &ex->rs, 0, &ex->e);
 }
 
+/* What a step got over on its way is nothing for the log. */
+static void end_step(struct exchange *ex, struct result result)
+{
+        if (!result.ok)
+                fail_step(ex);
+        else if (ex->rs.status < 400)
+                ex->e = ERR_INIT;
+}
+
 static void run_begin(struct exchange *ex)
 {
         ex->do_begin = false;
         ex->told = TOLD_BEGIN;
-        if (ex->rq.route->begin && !ex->rq.route->begin(&ex->rq, &ex->rs, &ex->e).ok)
-                fail_step(ex);
+        if (ex->rq.route->begin)
+                end_step(ex, ex->rq.route->begin(&ex->rq, &ex->rs, &ex->e));
 }
 
 static void run_write(struct exchange *ex)
@@ -148,8 +157,7 @@ static void run_finish(struct exchange *ex)
 {
         ex->do_finish = false;
         ex->told = TOLD_FINISH;
-        if (!ex->rq.route->finish(&ex->rq, &ex->rs, &ex->e).ok)
-                fail_step(ex);
+        end_step(ex, ex->rq.route->finish(&ex->rq, &ex->rs, &ex->e));
 }
 
 static void run_broken(struct exchange *ex)

@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 from support.daemon import Daemon, StartFailed, binary
-from support.registry import Registry, digest_of, with_query
+from support.registry import OCI_INDEX, Registry, digest_of, index, with_query
 from support.wire import Connection
 
 
@@ -245,6 +245,16 @@ class LogTest(unittest.TestCase):
                     json.loads(line)
                 else:
                     self.assertFalse(started, f'not JSON: {line}')
+
+    def test_what_a_request_got_over_is_no_error(self):
+        """A mount that cannot be has a session instead; a manifest may be the first of its repository."""
+        with Daemon() as orlop, Registry(orlop) as registry:
+            begun = registry.request('POST', f'/v2/new/one/blobs/uploads/?mount={digest_of(b"none")}&from=new/two', [('Content-Length', 0)])
+            data = index([], annotations={'large': 'x' * 10_000})   # a worker's
+            pushed = registry.request('PUT', '/v2/new/three/manifests/1', [('Content-Type', OCI_INDEX)], data)
+            self.assertEqual((begun.status, pushed.status), (202, 201))
+            for answer in (begun, pushed):
+                self.assertNotIn('error=', orlop.wait_log(rf'^.*{answer["X-Request-Id"]}.*$')[0])
 
     def test_a_line_a_request(self):
         """Method, path, status, bytes in and out, duration, address, agent, request id."""
