@@ -161,12 +161,15 @@ class Machine:
 
     def type(self, text, then, seconds=COMMAND_SECONDS):
         """Types a line at the console and waits for what comes after it."""
+        return self.press(text + '\n', then, seconds)
+
+    def press(self, keys, then, seconds=COMMAND_SECONDS):
         if not self.console:
             self.console = socket.socket(socket.AF_UNIX)
             self.console.connect(f'{self.folder}/console')
             threading.Thread(target=self.drain, args=(self.console,), daemon=True).start()
         self.console_from = len(self.console_text())
-        self.console.sendall(text.encode() + b'\n')
+        self.console.sendall(keys.encode())
         return self.wait_console(then, seconds)
 
     @staticmethod

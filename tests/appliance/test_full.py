@@ -147,7 +147,26 @@ class FullTest(unittest.TestCase):
         self.assertEqual(self.machine.root('docker inspect --format "{{.Image}}" registry'), before)
         self.assert_kept()
 
-    def test_06_what_a_power_cut_spoils_is_made_again(self):
+    def test_06_the_menu_over_the_serial_port(self):
+        machine, down, back, enter = self.machine, '\x1b[B', '\x7f', '\r'
+        machine.type('', 'login:')
+        machine.type('orlop', 'Password:')
+        machine.type(PASSWORD, r'\$ ')
+        machine.type('sudo orlop-setup', 'password for orlop')
+        machine.type(PASSWORD, '<Leave>')
+        machine.press(enter, 'Registry:     ready')
+        machine.press(enter, '<Leave>')
+        machine.press(down * 2 + enter, '<Cancel>')
+        machine.press(back * 30 + 'no_name' + enter, 'a host name has letters, digits and hyphens')
+        machine.press(enter, '<Leave>')
+        machine.press(down * 2 + enter, '<Cancel>')
+        machine.press(back * 30 + 'renamed' + enter, 'Done')
+        self.assertEqual(machine.root('hostname; cat /etc/hostname'), 'renamed\nrenamed\n')
+        machine.press(enter, '<Leave>')
+        machine.press('\t\t' + enter, r'\$ ')
+        machine.type('exit', 'login:')
+
+    def test_07_what_a_power_cut_spoils_is_made_again(self):
         """Files that Docker had not written out are empty: of the image, then of Docker itself. The boot unit's work, without a boot."""
         def spoil(script):
             self.machine.root('systemctl stop orlop-registry docker.socket docker containerd\n' + script +
@@ -166,7 +185,7 @@ class FullTest(unittest.TestCase):
         with open(self.folder / name, 'rb') as file:
             subprocess.run([str(word) for word in self.machine.ssh_command(f'cat >/tmp/{name}')], stdin=file, check=True, timeout=600)
 
-    def test_07_a_missing_data_disk_keeps_the_registry_off(self):
+    def test_08_a_missing_data_disk_keeps_the_registry_off(self):
         self.machine.power_off()
         self.machine.extra = []
         self.machine.start()
@@ -174,7 +193,7 @@ class FullTest(unittest.TestCase):
         self.assertFalse(answers())
         self.machine.power_off()
 
-    def test_08_another_machine_adopts_the_disk(self):
+    def test_09_another_machine_adopts_the_disk(self):
         """From a SCSI disk by BIOS, with its settings from an OVF import."""
         folder = self.folder / 'second'
         folder.mkdir()
