@@ -66,7 +66,9 @@ class ClientTest(unittest.TestCase):
         missing = [program for program in cls.programs if not shutil.which(program)]
         if missing:
             raise unittest.SkipTest(f'not installed: {" ".join(missing)}')
-        cls.folder = Path(tempfile.mkdtemp(prefix='orlop-clients-'))
+        # buildah makes an image's name of it, which must not have the underscores that mkdtemp may put at the end.
+        cls.folder = Path(tempfile.gettempdir(), f'orlop-clients-{os.urandom(8).hex()}')
+        cls.folder.mkdir(mode=0o700)
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
         cls.orlop = Daemon('--listen', '127.0.0.1:5000', '--name', 'registry.test', tls=True, address='192.0.2.10', port=5000).start()
         cls.addClassCleanup(cls.stop_registry)
