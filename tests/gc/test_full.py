@@ -142,7 +142,8 @@ class FullDiskTest(unittest.TestCase):
 
     def test_what_goes_on(self):
         """Pulls, deletions, collection and the commands; status says that pushes are refused."""
-        flags = ('--gc-grace', '1s', '--gc-interval', '1s', '--gc-trash-delay', '1s')
+        # The grace is for a busy machine: between a layer and its manifest.
+        flags = ('--gc-grace', '8s', '--gc-interval', '1s', '--gc-trash-delay', '1s')
         with Daemon('--disk-reserve', '16MiB', *flags, data=self.place / 'data') as orlop, Registry(orlop) as registry:
             layers = [os.urandom(MIB) for _ in range(2)]
             images = [registry.push_image('full/app', f'v{number}', layers=(layer,)) for number, layer in enumerate(layers)]
