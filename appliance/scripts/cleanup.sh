@@ -11,7 +11,8 @@ rm -f /etc/passwd- /etc/shadow- /etc/group- /etc/gshadow- /etc/subuid- /etc/subg
 rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /var/lib/systemd/random-seed /var/lib/systemd/credential.secret
 rm -rf /var/lib/orlop-appliance /etc/orlop/registry /etc/orlop/data-disk /var/log/journal/* /root/.bash_history /root/.ssh
 find /var/log -type f -delete
-find /tmp /var/tmp /run -mindepth 1 -maxdepth 1 -not -path "$here" -not -path /tmp -exec rm -rf {} + 2>/dev/null || true
+# mmdebstrap's own configuration stays until it has cleaned up: without it, its apt would work on the computer that builds.
+find /tmp /var/tmp /run -mindepth 1 -maxdepth 1 -not -path "$here" -not -path /tmp -not -name 'mmdebstrap.*' -exec rm -rf {} + 2>/dev/null || true
 find / -xdev -name __pycache__ -type d -prune -exec rm -rf {} +
 : >/etc/machine-id
 # What systemd makes where /usr is newer than these (caches of libraries and messages, users) is made already.

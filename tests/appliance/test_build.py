@@ -116,8 +116,16 @@ class BuildTest(unittest.TestCase):
     def setUpClass(cls):
         if os.environ.get('TEST_APPLIANCE_KEEP') != 'yes' or not (OUTPUT / 'vagrant').exists():
             started = time.monotonic()
+            before = cls.package_lists()
             run(SCRIPT, seconds=BUILD_SECONDS_MAX, env={**os.environ, 'OUTPUT': str(OUTPUT)})
+            assert cls.package_lists() == before, "the build touched this computer's package lists"
             print(f'# built in {time.monotonic() - started:.0f} s', flush=True)
+
+    @staticmethod
+    def package_lists():
+        """When this computer's own were changed last."""
+        lists = Path('/var/lib/apt/lists')
+        return {path: path.stat().st_mtime_ns for path in (lists, *lists.glob('*'))}
 
     def test_the_manifest_has_the_digests(self):
         lines = (ova_folder() / 'orlop-registry.mf').read_text().splitlines()

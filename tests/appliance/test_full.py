@@ -149,11 +149,12 @@ class FullTest(unittest.TestCase):
 
     def test_06_the_menu_over_the_serial_port(self):
         machine, down, back, enter = self.machine, '\x1b[B', '\x7f', '\r'
-        machine.type('', 'login:')
-        machine.type('orlop', 'Password:')
-        machine.type(PASSWORD, r'\$ ')
-        machine.type('sudo orlop-setup', 'password for orlop')
-        machine.type(PASSWORD, '<Leave>')
+        # As a terminal does: after a login with another end of the line, the Enter key would not be one.
+        machine.press(enter, 'login:')
+        machine.press('orlop' + enter, 'Password:')
+        machine.press(PASSWORD + enter, r'\$ ')
+        machine.press('sudo orlop-setup' + enter, 'password for orlop')
+        machine.press(PASSWORD + enter, '<Leave>')
         machine.press(enter, r'Registry:     ready(.*\n)+.*goes back')
         machine.press(enter, '<Leave>')
         machine.press(down * 2 + enter, '<Cancel>')
@@ -164,7 +165,7 @@ class FullTest(unittest.TestCase):
         self.assertEqual(machine.root('hostname; cat /etc/hostname'), 'renamed\nrenamed\n')
         machine.press(enter, '<Leave>')
         machine.press('\t\t' + enter, r'\$ ')
-        machine.type('exit', 'login:')
+        machine.press('exit' + enter, 'login:')
 
     def test_07_what_a_power_cut_spoils_is_made_again(self):
         """Files that Docker had not written out are empty: of the image, then of Docker itself. The boot unit's work, without a boot."""
