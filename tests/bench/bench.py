@@ -49,7 +49,7 @@ class Size:
 FULL = Size(seconds=3, large_bytes=512 << 20, pulls=12, push_bytes=512 << 20, pushes=2, tags=3000, idle=1000, at_once=64,
             at_once_bytes=1 << 30, at_once_seconds=15, slow=200, scale_small=200, scale_repositories=10000, scale_tags=100,
             scale_many=100000, scale_referrers=100, puts=800, garbage=1000,
-            removed=8000, beside_seconds=1)
+            removed=24000, beside_seconds=1)
 SHORT = Size(seconds=0.2, large_bytes=4 << 20, pulls=4, push_bytes=4 << 20, pushes=1, tags=30, idle=20, at_once=4, at_once_bytes=16 << 20,
              at_once_seconds=0.5, slow=4, scale_small=3, scale_repositories=5, scale_tags=10, scale_many=200, scale_referrers=5, puts=20,
              garbage=30, removed=50, beside_seconds=0.2, rounds=1)
