@@ -8,21 +8,22 @@ static void blob_headers(struct http_request *rq, struct http_response *rs, cons
         http_response_header(rs, S("Cache-Control"), S("max-age=31536000, immutable"));
 }
 
-/* GET and HEAD, from memory: of small blobs the bytes, of all others only that they are there. */
+/* GET and HEAD of what memory knows: of small blobs it has the bytes, of others the file. */
 bool blob_now(struct http_request *rq, struct http_response *rs)
 {
         struct registry_object *object = registry_blob_now(registry_of(rq), rq->params[0], rq->params[1]);
+        int fd = -1;
 
-        if (object && !object->bytes.p && rq->method == HTTP_GET) {
-                registry_object_unref(object);
-                object = NULL;
-        }
         if (!object)
                 return false;
+        if (!object->bytes.p && rq->method == HTTP_GET && !registry_blob_open_now(registry_of(rq), object, &fd)) {
+                registry_object_unref(object);
+                return false;
+        }
         if (object->bytes.p)
                 http_response_bytes(rs, 200, S("application/octet-stream"), object->bytes);
         else
-                http_response_file(rs, 200, S("application/octet-stream"), -1, object->size);
+                http_response_file(rs, 200, S("application/octet-stream"), fd, object->size);
         api_use_object(rs, object);
         rs->ranges = true;
         http_response_header(rs, S("Cache-Control"), S("max-age=31536000, immutable"));

@@ -22,7 +22,7 @@ struct entry {
         int64_t until_us;
         size_t cost;
         size_t repository_n, name_n;
-        char text[];                            /* repository, name, ETag, media type, bytes */
+        char text[];                            /* repository, name, ETag, media type, bytes, file */
 };
 
 struct shard {
@@ -196,7 +196,7 @@ static struct entry *make_entry(struct cache *cache, struct slice repository, st
                                 uint64_t hash)
 {
         struct slice digest = slice_from(digest_format(&content->digest).s), etag;
-        size_t n = repository.n + name.n + digest.n + 2 + content->media_type.n + content->bytes.n;
+        size_t n = repository.n + name.n + digest.n + 2 + content->media_type.n + content->bytes.n + content->file.n;
         struct entry *entry = malloc(sizeof *entry + n);
         char *at;
 
@@ -218,6 +218,7 @@ static struct entry *make_entry(struct cache *cache, struct slice repository, st
         entry->object.digest = (struct slice){ etag.p + 1, digest.n };
         entry->object.media_type = append(&at, content->media_type);
         entry->object.bytes = content->bytes.p ? append(&at, content->bytes) : SLICE_NONE;
+        entry->object.file = append(&at, content->file);
         return entry;
 }
 

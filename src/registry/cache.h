@@ -28,7 +28,8 @@ struct cache_content {
         enum registry_object_kind kind;
         struct digest digest;
         struct slice media_type;        /* of a manifest */
-        struct slice bytes;             /* .p NULL: only the size is known */
+        struct slice bytes;             /* .p NULL: they are in a file */
+        struct slice file;              /* the id in its name */
         uint64_t size;
         int64_t until_us;               /* what a blob's existence is promised for; INT64_MAX: until it is forgotten */
 };

@@ -623,6 +623,46 @@ static void damage_is_found_and_mended(void **state)
         }
 }
 
+/* As a loop opens it: with what memory knows of the file. A rename anywhere on the machine may come between: more than one try. */
+static bool opens_now(struct world *w, const struct digest *digest)
+{
+        struct registry_object *known = registry_blob_now(w->registry, REPOSITORY, slice_from(digest_format(digest).s));
+        bool opens = false;
+        int fd;
+
+        for (int i = 0; known && i < 100 && !opens; i++)
+                opens = registry_blob_open_now(w->registry, known, &fd);
+        registry_object_unref(known);
+        if (opens)
+                close(fd);
+        return opens;
+}
+
+static void file_opens_at_once_only_while_it_is_as_its_row_says(void **state)
+{
+        void (*const damages[])(const char *path) = { shorten, lose };
+
+        (void)state;
+        for (size_t i = 0; i < ARRAY_LEN(damages); i++) {
+                void *world = NULL;
+                struct world *w;
+                struct digest small, large;
+
+                set_up(&world);
+                w = world;
+                small = push_blob(w, REPOSITORY, 10, 's');
+                assert_true(has_blob(w, &small));
+                assert_false(opens_now(w, &small));                     /* it has no file */
+                large = push_blob(w, REPOSITORY, LARGE, 'n');
+                assert_true(has_blob(w, &large));
+                assert_true(opens_now(w, &large));
+                assert_int_equal(files(w), 1);
+                damages[i](last_file);
+                assert_false(opens_now(w, &large));
+                tear_down(&world);
+        }
+}
+
 /* What an opening sees needs no scrub. */
 static void missing_file_is_seen_by_a_pull(void **state)
 {
@@ -713,6 +753,7 @@ int main(void)
                 TEST(dry_run_tells_what_would_go),
                 TEST(dry_run_counts_shared_blobs),
                 cmocka_unit_test(damage_is_found_and_mended),
+                cmocka_unit_test(file_opens_at_once_only_while_it_is_as_its_row_says),
                 TEST(missing_file_is_seen_by_a_pull),
                 TEST(reserve_refuses_pushes),
                 TEST(full_disk_leaves_a_session_as_it_was),

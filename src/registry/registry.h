@@ -60,10 +60,13 @@ struct registry_object {
         struct slice digest, etag;      /* the digest's text, and in quotes */
         struct slice media_type;        /* of a manifest */
         struct slice bytes;             /* .p NULL: a blob whose bytes are in a file */
+        struct slice file;              /* the id in that file's name */
         uint64_t size;
 };
 struct registry_object *registry_manifest_now(struct registry *registry, struct slice repository, struct slice reference);
 struct registry_object *registry_blob_now(struct registry *registry, struct slice repository, struct slice digest);
+/* Opens the file of such a blob; the caller owns *ret_fd. false: it cannot be done at once, ask registry_blob_open(). */
+bool registry_blob_open_now(struct registry *registry, const struct registry_object *object, int *ret_fd);
 void registry_object_unref(struct registry_object *object);
 
 /* Functions that end in _soon do not wait: done() is called once, at the end, on any thread, perhaps before they return. */

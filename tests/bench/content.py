@@ -1,4 +1,4 @@
-"""The bytes that all peers serve: one image with a small and a large layer, in bench/app:v1."""
+"""The bytes that all peers serve: one image with a small, a middling and a large layer, in bench/app:v1."""
 
 import hashlib
 import json
@@ -30,12 +30,13 @@ class Blob:
 
 class Image:
     def __init__(self, large_bytes):
-        self.config, self.small, self.large = Blob(1536), Blob(4096), Blob(large_bytes)
+        self.config, self.small, self.middling, self.large = Blob(1536), Blob(4096), Blob(65536), Blob(large_bytes)
+        self.blobs = (self.config, self.small, self.middling, self.large)
         descriptor = lambda kind, blob: {"mediaType": kind, "digest": blob.digest, "size": blob.size}
         self.manifest = json.dumps({
             "schemaVersion": 2, "mediaType": MANIFEST_TYPE,
             "config": descriptor("application/vnd.oci.image.config.v1+json", self.config),
-            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", b) for b in (self.small, self.large)],
+            "layers": [descriptor("application/vnd.oci.image.layer.v1.tar+gzip", b) for b in self.blobs[1:]],
         }).encode()
         self.manifest_digest = "sha256:" + hashlib.sha256(self.manifest).hexdigest()
         self.by_tag = f"/v2/{REPOSITORY}/manifests/v1"
@@ -47,13 +48,13 @@ class Image:
     def install(self, peer):
         """Pushes the image, or writes the files, and reads all of it back."""
         if hasattr(peer, "put_file"):
-            for blob in (self.config, self.small) if isinstance(peer, peers.Floor) else (self.config, self.small, self.large):
+            for blob in (self.config, self.small) if isinstance(peer, peers.Floor) else self.blobs:
                 peer.put_file(self.blob_path(blob), blob.pieces())
             for path in (self.by_tag, self.by_digest):
                 peer.put_file(path, [self.manifest])
         else:
             connection = peers.connect(peer.url)
-            for blob in (self.config, self.small, self.large):
+            for blob in self.blobs:
                 push_blob(connection, REPOSITORY, blob)
             request(connection, "PUT", self.by_tag, 201, self.manifest, {"Content-Type": MANIFEST_TYPE})
             connection.close()
@@ -65,7 +66,7 @@ class Image:
         for path in (self.by_tag, self.by_digest):
             if request(connection, "GET", path, 200, headers={"Accept": MANIFEST_TYPE})[1] != self.manifest:
                 raise RuntimeError(f"{peer.name}: {path} is not what was pushed")
-        for blob in (self.config, self.small, self.large):
+        for blob in self.blobs:
             connection.request("GET", self.blob_path(blob))
             answer, got = connection.getresponse(), hashlib.sha256()
             while piece := answer.read(PIECE):

@@ -75,10 +75,11 @@ static bool ask_memory(struct racer *racer, struct window *w, int blob, bool who
 {
         const struct blob *want = &racer->race->content.blobs[blob];
         struct registry_object *object = registry_blob_now(racer->race->registry, repository_name(w->repository), slice_from(want->name.s));
+        int fd = -1;
 
         if (!object)
                 return false;
-        if (whole && !object->bytes.p) {
+        if (whole && !object->bytes.p && !registry_blob_open_now(racer->race->registry, object, &fd)) {
                 registry_object_unref(object);
                 return false;
         }
@@ -89,6 +90,10 @@ static bool ask_memory(struct racer *racer, struct window *w, int blob, bool who
         if (object->size != want->bytes.n || (object->bytes.p && !slice_eq(object->bytes, want->bytes)))
                 violation(w, THING_BLOB, blob, "memory has other bytes");
         registry_object_unref(object);
+        if (fd >= 0) {
+                compare_file(racer, w, blob, fd);
+                close(fd);
+        }
         return true;
 }
 

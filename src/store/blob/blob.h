@@ -56,6 +56,9 @@ RESULT blob_upload_list(struct blob_store *store, RESULT_FN(fn, (void *arg, cons
  * ERR_NOT_FOUND: neither name exists. The caller owns *ret_fd. */
 RESULT blob_open(struct blob_store *store, const struct digest *digest, const struct upload_id *id, int *ret_fd,
                  uint64_t *ret_size, struct err *e);
+/* The same for a thread that must not wait for a disk. false: the kernel does not have the path in memory (or is older than Linux
+ * 5.12), or the object is not in its place: ask blob_open(). */
+bool blob_open_now(struct blob_store *store, const struct digest *digest, const struct upload_id *id, int *ret_fd, uint64_t *ret_size);
 /* Removes an object, and its folder where it was the last in it; one that is not there is fine. The removal is on stable storage
  * when it returns. */
 RESULT blob_remove(struct blob_store *store, const struct digest *digest, const struct upload_id *id, struct err *e);

@@ -1,5 +1,4 @@
-/* Blobs as files. The store holds descriptors of its folders and names everything relative to them; each path is made in one
- * place. See blob.h for the order of the durable steps. */
+/* Blobs as files. Each path is made in one place. See blob.h for the order of the durable steps. */
 #include "base/fs.h"
 #include "base/rand.h"
 #include "base/rules.h"
@@ -9,9 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 
 enum {
         RENAME_TRIES = 5,                       /* when others remove the folder as empty before the file moves into it */
@@ -293,6 +294,20 @@ static RESULT finish_rename(struct blob_store *store, const struct digest *diges
         if (!move_to_place(&from, &to, e).ok && e->code != ERR_NOT_FOUND)
                 return FAILED;
         return OK;
+}
+
+bool blob_open_now(struct blob_store *store, const struct digest *digest, const struct upload_id *id, int *ret_fd, uint64_t *ret_size)
+{
+        struct path path = object_path(store, digest, id);
+        struct open_how how = { .flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_CACHED };
+        _cleanup_fd_ int fd = (int)syscall(SYS_openat2, AT_FDCWD, path.s, &how, sizeof how);
+        struct stat st;
+
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return false;
+        *ret_fd = TAKE_FD(fd);
+        *ret_size = (uint64_t)st.st_size;
+        return true;
 }
 
 static RESULT open_object(const char *path, int *ret_fd, uint64_t *ret_size, struct err *e)

@@ -217,6 +217,39 @@ static void object_under_its_uploads_name_is_found(void **state)
         expect_object(w, &digest, &id, S("left over"));
 }
 
+/* A rename anywhere on the machine may come between: more than one try. */
+static bool opens_now(struct world *w, const struct digest *digest, const struct upload_id *id, uint64_t *ret_size)
+{
+        bool opens = false;
+        int fd;
+
+        for (int i = 0; i < 100 && !opens; i++)
+                opens = blob_open_now(w->store, digest, id, &fd, ret_size);
+        if (opens)
+                close(fd);
+        return opens;
+}
+
+/* What is in its place, and was looked at a moment ago, opens without waiting. All else is for blob_open(). */
+static void object_in_its_place_opens_at_once(void **state)
+{
+        struct world *w = *state;
+        struct upload_id id = upload_id_new();
+        struct digest digest;
+        uint64_t size;
+        char path[256];
+
+        digest_of_bytes(SHA_256, S("at once"), &digest);
+        blob_upload_free(upload_of(w, &id, S("at once")));
+        assert_false(opens_now(w, &digest, &id, &size));
+        expect_object(w, &digest, &id, S("at once"));           /* gives it its place */
+        assert_true(opens_now(w, &digest, &id, &size));
+        assert_int_equal(size, 7);
+        object_path(w, &digest, &id, path);
+        assert_int_equal(unlink(path), 0);
+        assert_false(opens_now(w, &digest, &id, &size));
+}
+
 /* Two uploads of one digest are two objects: removing the one leaves the other. */
 static void objects_of_one_digest_are_apart(void **state)
 {
@@ -310,6 +343,7 @@ int main(void)
                 TEST(list_tells_uploads_only),
                 TEST(published_object_is_read_only_and_keeps_its_place),
                 TEST(object_under_its_uploads_name_is_found),
+                TEST(object_in_its_place_opens_at_once),
                 TEST(objects_of_one_digest_are_apart),
                 TEST(removal_takes_the_uploads_name_too),
                 TEST(store_is_found_again),
