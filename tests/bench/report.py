@@ -115,7 +115,7 @@ def write_docs(results):
     with open(DOCS, "w") as f:
         f.write(f"{before}{BEGIN}\nMeasured on {machine()}.\n\n{markdown_table(results)}\n{END}{after}")
     draw(results, "requests", "Small requests a second, 16 connections", "requests/s",
-         ["v2", "manifest-get-tag", "manifest-head-digest", "blob-head", "blob-get-4k"], lambda row, sample: sample["value"])
+         ["v2", "manifest-get-tag", "manifest-head-digest", "blob-head", "blob-get-4k", "blob-get-64k"], lambda row, sample: sample["value"])
     draw(results, "cpu", "Server CPU seconds per GB", "s/GB", ["pull", "pull-resumed", "push-patch", "push-put"],
          lambda row, sample: sample.get("cpu", 0))
     draw(results, "images", "Small images pushed a second", "images/s", ["image-1", "image-8", "image-64"],
