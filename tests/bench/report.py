@@ -130,8 +130,8 @@ def draw(results, name, title, unit, benches, value):
         return
     script = ["set terminal svg size 960,420 font 'sans,12' background rgb 'white'", f"set output 'docs/performance-{name}.svg'",
               f"set title '{title}'", f"set ylabel '{unit}'", "set style data histograms", "set style histogram clustered gap 1",
-              "set style fill solid 0.9 noborder", "set boxwidth 0.9", "set grid ytics", "set yrange [0:*]", "set key top right",
-              "set xtics rotate by -20", "$data << EOD", "bench " + " ".join(f'"{server}"' for server in servers)]
+              "set style fill solid 0.9 noborder", "set boxwidth 0.9", "set grid ytics", "set yrange [0:*]", "set key outside top center horizontal",
+              "set rmargin 8", "set xtics rotate by -20", "$data << EOD", "bench " + " ".join(f'"{server}"' for server in servers)]
     for row in rows:
         cells = [f"{value(row, row['peers'][s]):.4f}" if s in row["peers"] else "-" for s in servers]
         script.append(f'"{row["name"]} {row["transport"]}" ' + " ".join(cells))
